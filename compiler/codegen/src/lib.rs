@@ -1,0 +1,1 @@
+//! Kernels to native code: Cranelift drivers, leaf emitters, JIT image.

@@ -1,0 +1,1 @@
+//! From graph to program: canonicalize, rewrite, schedule, buffer assignment.

@@ -1,0 +1,1 @@
+//! The languages of Fornax: graph, kernel and leaf IR, each with text, verifier and interpreter.

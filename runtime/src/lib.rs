@@ -1,0 +1,1 @@
+//! What a compiled program needs to run: ABI, arena, thread pool.

@@ -1,0 +1,1 @@
+//! Fornax: a deep-learning compiler.
