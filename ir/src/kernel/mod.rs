@@ -15,6 +15,7 @@
 //! Points of `Parallel` axes (outer ones included) are independent: no point reads what another
 //! one stores. A kernel bakes no address in: buffers and scalars are arguments.
 
+pub mod analysis;
 pub mod interp;
 pub mod math;
 pub mod text;
@@ -374,6 +375,18 @@ impl Inst {
                 mask(m, &mut f);
             }
         }
+    }
+    /// Calls `f` on every index: of the access itself, then of the mask's conditions.
+    pub fn for_each_affine<'a>(&'a self, mut f: impl FnMut(&'a Affine)) {
+        let (at, mask) = match self {
+            Inst::Load { at, mask, .. } | Inst::Store { at, mask, .. } => (Some(at), Some(mask)),
+            Inst::InRange(mask) | Inst::Accumulate { mask, .. } => (None, Some(mask)),
+            _ => (None, None),
+        };
+        if let Some(at) = at {
+            f(at);
+        }
+        mask.into_iter().flatten().for_each(|c| f(&c.index));
     }
     /// Whether it defines a value.
     pub fn has_result(&self) -> bool {

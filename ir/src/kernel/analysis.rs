@@ -1,0 +1,98 @@
+//! What each value of a stage depends on: where code generation may evaluate it.
+
+use super::{AxisId, AxisKind, Buf, IndexVar, Inst, Kernel, ValueId};
+
+/// Facts of a stage's values, one entry an instruction (stores and raises included).
+///
+/// In a stage with accumulations the three kinds of instruction are
+/// - neither `post` nor `in_reduce`: the same at every point of the reduce axes, so evaluated once before their loops;
+/// - `in_reduce`: evaluated at every point of the reduce axes (accumulations update there);
+/// - `post` without `in_reduce`: evaluated once after the reduce loops.
+///
+/// Only accumulations are both.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct StageInfo {
+    /// Bit `a` is set where the value may differ between points of axis `a`. An accumulation does
+    /// not depend on the stage's reduce axes. A load from a buffer that some stage of the kernel
+    /// stores to depends on all outer axes, and on all axes of the stage if that is the stage.
+    pub axes: Vec<u64>,
+    /// The instruction is an accumulation or depends on one.
+    pub post: Vec<bool>,
+    /// The instruction depends on a reduce axis, or is an accumulation.
+    pub in_reduce: Vec<bool>,
+}
+
+impl StageInfo {
+    /// The facts of stage number `stage`. Axis and value numbers must be in range ([`super::verify`]);
+    /// axes beyond the 64th are left out.
+    pub fn of(kernel: &Kernel, stage: usize) -> StageInfo {
+        let body = &kernel.stages[stage].body;
+        let reduce = axis_mask(kernel, stage, |k| k == AxisKind::Reduce);
+        let outer = bits(0, kernel.outer.len());
+        let all = bits(0, kernel.outer.len() + kernel.stages[stage].axes.len());
+        let mut info = StageInfo::default();
+        for op in body {
+            let (mut axes, mut post) = (0u64, false);
+            op.inst.for_each_operand(|v| {
+                axes |= info.axes[v as usize];
+                post |= info.post[v as usize];
+            });
+            for_each_axis(&op.inst, |a| axes |= bit(a));
+            if let Inst::Load { src, .. } = &op.inst {
+                let here = stores(kernel, stage, *src);
+                if here {
+                    axes |= all & !reduce;
+                } else if (0..kernel.stages.len()).any(|s| stores(kernel, s, *src)) {
+                    axes |= outer;
+                }
+            }
+            let accumulates = matches!(op.inst, Inst::Accumulate { .. });
+            let in_reduce = accumulates || axes & reduce != 0;
+            if accumulates {
+                axes &= !reduce;
+            }
+            info.axes.push(axes);
+            info.post.push(post || accumulates);
+            info.in_reduce.push(in_reduce);
+        }
+        info
+    }
+
+    /// Whether the value may differ between points of the axis.
+    pub fn depends(&self, value: ValueId, axis: AxisId) -> bool {
+        self.axes[value as usize] & bit(axis) != 0
+    }
+}
+
+/// The stage's axes (outer ones included) whose kind satisfies `select`, as a bit mask.
+pub fn axis_mask(kernel: &Kernel, stage: usize, select: impl Fn(AxisKind) -> bool) -> u64 {
+    let axes = kernel.outer.iter().chain(&kernel.stages[stage].axes).enumerate();
+    axes.filter(|(_, a)| select(a.kind)).fold(0, |m, (i, _)| m | bit(i as AxisId))
+}
+
+/// Calls `f` on every axis the instruction itself names, in indices and masks.
+pub fn for_each_axis(inst: &Inst, mut f: impl FnMut(AxisId)) {
+    if let Inst::Axis(a) = inst {
+        f(*a);
+    }
+    inst.for_each_affine(|affine| {
+        for (var, _) in &affine.terms {
+            if let IndexVar::Axis(a) = var {
+                f(*a);
+            }
+        }
+    });
+}
+
+/// Whether the stage stores to the buffer.
+pub fn stores(kernel: &Kernel, stage: usize, buf: Buf) -> bool {
+    kernel.stages[stage].body.iter().any(|op| matches!(&op.inst, Inst::Store { dst, .. } if *dst == buf))
+}
+
+fn bit(axis: AxisId) -> u64 {
+    1u64.checked_shl(axis).unwrap_or(0)
+}
+
+fn bits(from: usize, to: usize) -> u64 {
+    (from..to).fold(0, |m, a| m | bit(a as AxisId))
+}
