@@ -1,0 +1,189 @@
+//! What a parallel loop costs: the thread pool as it is, with other waiting, and a pool made of a
+//! mutex and condition variables. Prints nanoseconds per loop, median / 90th percentile.
+//!
+//! `empty`: a loop of two empty bodies, back to back. `meet`: both bodies wait for each other, so
+//! that both threads must take part. `meet idle`: the same after half a millisecond without work.
+//! The second table is a loop of 64 units of which the last eight cost four times as much, on an
+//! otherwise idle machine, by the number of chunks per thread.
+#![allow(
+    unsafe_code,
+    reason = "the condition-variable pool shares a closure between threads"
+)]
+#![allow(
+    clippy::print_stdout,
+    reason = "a benchmark reports on standard output"
+)]
+
+use std::hint::{black_box, spin_loop};
+use std::ops::Range;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use fornax_runtime::{PoolOptions, ThreadPool};
+
+/// Runs `0..2` on two threads.
+trait Pair {
+    fn run(&self, body: &(dyn Fn(i64) + Sync));
+}
+
+impl Pair for ThreadPool {
+    fn run(&self, body: &(dyn Fn(i64) + Sync)) {
+        ThreadPool::run(self, 2, &|part: Range<i64>, _| part.for_each(body))
+            .expect("the body does not panic");
+    }
+}
+
+type Task = &'static (dyn Fn(i64) + Sync);
+
+#[derive(Default)]
+struct Slot {
+    task: Option<Task>,
+    done: bool,
+    stop: bool,
+}
+
+/// One worker that waits on a condition variable; the classic form, for comparison.
+struct CondvarPair {
+    slot: Arc<(Mutex<Slot>, Condvar, Condvar)>,
+    worker: Option<std::thread::JoinHandle<()>>,
+}
+
+impl CondvarPair {
+    fn new() -> Self {
+        let slot = Arc::new((Mutex::new(Slot::default()), Condvar::new(), Condvar::new()));
+        let shared = Arc::clone(&slot);
+        let worker = std::thread::spawn(move || {
+            let (slot, work, finished) = &*shared;
+            loop {
+                let mut guard = slot.lock().unwrap();
+                while guard.task.is_none() && !guard.stop {
+                    guard = work.wait(guard).unwrap();
+                }
+                let Some(task) = guard.task.take() else {
+                    return;
+                };
+                drop(guard);
+                task(1);
+                slot.lock().unwrap().done = true;
+                finished.notify_one();
+            }
+        });
+        Self {
+            slot,
+            worker: Some(worker),
+        }
+    }
+}
+
+impl Pair for CondvarPair {
+    fn run(&self, body: &(dyn Fn(i64) + Sync)) {
+        let (slot, work, finished) = &*self.slot;
+        // SAFETY: the worker is done with the body before this call returns.
+        let task = unsafe { std::mem::transmute::<&(dyn Fn(i64) + Sync), Task>(body) };
+        *slot.lock().unwrap() = Slot {
+            task: Some(task),
+            ..Slot::default()
+        };
+        work.notify_one();
+        body(0);
+        let mut guard = slot.lock().unwrap();
+        while !guard.done {
+            guard = finished.wait(guard).unwrap();
+        }
+    }
+}
+
+impl Drop for CondvarPair {
+    fn drop(&mut self) {
+        self.slot.0.lock().unwrap().stop = true;
+        self.slot.1.notify_one();
+        if let Some(worker) = self.worker.take() {
+            worker.join().unwrap();
+        }
+    }
+}
+
+/// Times `f` `count` times after `gap` each and formats median and 90th percentile.
+fn measure(count: usize, gap: Duration, mut f: impl FnMut()) -> String {
+    let mut times: Vec<_> = (0..count + count / 10)
+        .map(|_| {
+            if !gap.is_zero() {
+                std::thread::sleep(gap);
+            }
+            let start = Instant::now();
+            f();
+            start.elapsed().as_nanos()
+        })
+        .skip(count / 10)
+        .collect();
+    times.sort_unstable();
+    format!(
+        "{:>7} /{:>7}",
+        times[times.len() / 2],
+        times[times.len() * 9 / 10]
+    )
+}
+
+fn row(name: &str, pair: &dyn Pair) {
+    let meet = || {
+        let met = AtomicU32::new(0);
+        pair.run(&|_| {
+            met.fetch_add(1, Ordering::AcqRel);
+            while met.load(Ordering::Acquire) < 2 {
+                spin_loop();
+            }
+        });
+    };
+    let empty = measure(20_000, Duration::ZERO, || {
+        pair.run(&|index| {
+            black_box(index);
+        });
+    });
+    let busy = measure(20_000, Duration::ZERO, meet);
+    let idle = measure(500, Duration::from_micros(500), meet);
+    println!("| {name:<34} | {empty} | {busy} | {idle} |");
+}
+
+fn pool(spin: Duration, chunks_per_thread: u32) -> ThreadPool {
+    let options = PoolOptions {
+        threads: 2,
+        spin,
+        chunks_per_thread,
+    };
+    ThreadPool::with_options(&options).expect("two threads")
+}
+
+fn skewed(chunks: u32) -> String {
+    let pool = pool(Duration::from_micros(50), chunks);
+    measure(3000, Duration::ZERO, || {
+        let body = |part: Range<i64>, _| {
+            for unit in part {
+                let steps = if unit >= 56 { 800 } else { 200 };
+                let mut x = 1.0f32;
+                for _ in 0..steps {
+                    x = black_box(x * 1.000_1 + 0.5);
+                }
+            }
+        };
+        pool.run(64, &body).expect("the body does not panic");
+    })
+}
+
+fn main() {
+    println!(
+        "| waiting                            |           empty |            meet |       meet idle |"
+    );
+    row(
+        "spin 50 us, then park (the default)",
+        &pool(Duration::from_micros(50), 4),
+    );
+    row("spin 5 us, then park", &pool(Duration::from_micros(5), 4));
+    row("spin without end", &pool(Duration::from_secs(3600), 4));
+    row("park at once", &pool(Duration::ZERO, 4));
+    row("mutex and condition variables", &CondvarPair::new());
+    println!("\n| chunks per thread |     skewed loop |");
+    for chunks in [1, 2, 4, 8, 16] {
+        println!("| {chunks:>17} | {} |", skewed(chunks));
+    }
+}
