@@ -1,15 +1,17 @@
 //! Proofs of inequalities between dims.
 //!
 //! Sound and incomplete: a proof found holds for all values in range, failure means nothing. The
-//! work of one query is bounded by [`FUEL`] proof steps.
+//! work of one query is bounded by [`FUEL`], its recursion by [`MAX_STEPS_DEEP`].
 
 use super::divide::divide;
 use super::ranges::remainder_form;
 use super::{Atom, Dim, Ranges};
 use std::cell::Cell;
 
-/// Proof steps of one query.
-const FUEL: u32 = 600;
+/// Work of one query: a proof step costs one, and one more per eight nodes of its goal.
+const FUEL: u32 = 2000;
+/// Proof steps one inside another.
+const MAX_STEPS_DEEP: u32 = 48;
 
 /// Whether `a >= 0` is proven for all values of symbols and axes in range. Axes are taken
 /// nonnegative, and nonempty if their extent is declared (see [`Ranges`]).
@@ -49,6 +51,7 @@ pub(super) struct Prover<'a> {
     /// Dims known to be at least one: extents of the axes mentioned, and their factors.
     facts: Vec<Dim>,
     fuel: Cell<u32>,
+    deep: Cell<u32>,
 }
 
 impl<'a> Prover<'a> {
@@ -58,6 +61,7 @@ impl<'a> Prover<'a> {
             ranges,
             facts: Vec::new(),
             fuel: Cell::new(FUEL),
+            deep: Cell::new(0),
         };
         let mut axes = std::collections::BTreeSet::new();
         for d in context {
@@ -114,10 +118,18 @@ impl<'a> Prover<'a> {
         if let Some(c) = a.as_const() {
             return c >= 0;
         }
-        if a.is_poisoned() || self.fuel.get() == 0 {
+        let cost = 1 + a.weight() / 8;
+        if a.is_poisoned() || self.fuel.get() < cost || self.deep.get() >= MAX_STEPS_DEEP {
             return false;
         }
-        self.fuel.set(self.fuel.get() - 1);
+        self.fuel.set(self.fuel.get() - cost);
+        self.deep.set(self.deep.get() + 1);
+        let proven = self.step(a);
+        self.deep.set(self.deep.get() - 1);
+        proven
+    }
+
+    fn step(&self, a: &Dim) -> bool {
         if a.bounds(self.ranges).0 >= Some(0) {
             return true;
         }

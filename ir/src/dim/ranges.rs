@@ -5,6 +5,9 @@ use super::{Atom, Dim};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// Expressions with more nodes are bounded without recognising remainders.
+const MAX_DETAILED: u32 = 512;
+
 /// What is known about variables: a symbol lies in `lo..=hi`, axis `k` runs over `0..=extent-1`.
 ///
 /// A symbol without entry lies in `0..`. An axis with an extent is taken to have at least one
@@ -131,7 +134,8 @@ fn div_far(x: End, far: End) -> End {
 impl Dim {
     /// Inclusive bounds by interval arithmetic; `None` is unbounded (or beyond `i64`).
     pub fn bounds(&self, ranges: &Ranges) -> (Option<i64>, Option<i64>) {
-        let Interval(lo, hi) = interval(self, ranges, 2);
+        let detail = if self.weight() > MAX_DETAILED { 0 } else { 3 };
+        let Interval(lo, hi) = interval(self, ranges, detail);
         let lo = if lo < i64::MIN.into() {
             None
         } else {
@@ -146,14 +150,18 @@ impl Dim {
     }
 }
 
-/// `detail` limits how many remainders are recognised one inside another.
+/// `detail` limits how many remainders are recognised one inside another; each level multiplies the
+/// work by the number of divisions in a sum.
 fn interval(d: &Dim, ranges: &Ranges, detail: u32) -> Interval {
     let Some((terms, constant)) = d.parts() else {
         return Interval::ALL;
     };
     let mut sum = Interval::point(constant);
     for t in terms {
-        let product = t.factors.iter().map(|a| atom_interval(a, ranges));
+        let product = t
+            .factors
+            .iter()
+            .map(|a| atom_interval(a, ranges, detail.saturating_sub(1)));
         sum = sum.add(product.fold(Interval::point(t.coeff), Interval::mul));
     }
     if detail == 0 {
@@ -185,9 +193,9 @@ pub(super) fn remainder_form(d: &Dim, x: &Dim, c: i64, coeff: i64) -> Option<(Di
     (!base.is_poisoned()).then_some((base, m, k))
 }
 
-fn atom_interval(a: &Atom, ranges: &Ranges) -> Interval {
+fn atom_interval(a: &Atom, ranges: &Ranges, detail: u32) -> Interval {
     let fold = |list: &[Dim], join: fn(Interval, Interval) -> Interval| {
-        let all = list.iter().map(|d| interval(d, ranges, 1));
+        let all = list.iter().map(|d| interval(d, ranges, detail));
         all.reduce(join).unwrap_or(Interval::ALL)
     };
     match a {
@@ -197,12 +205,12 @@ fn atom_interval(a: &Atom, ranges: &Ranges) -> Interval {
         }
         Atom::Axis(k) => match ranges.axis(*k) {
             Some(extent) if !extent.has_axes() => {
-                let hi = interval(extent, ranges, 1).1;
+                let hi = interval(extent, ranges, detail).1;
                 Interval(0, if hi == POS { POS } else { (hi - 1).max(0) })
             }
             _ => Interval(0, POS),
         },
-        Atom::FloorDiv(x, c) => interval(x, ranges, 1).floor_div(interval(c, ranges, 0)),
+        Atom::FloorDiv(x, c) => interval(x, ranges, detail).floor_div(interval(c, ranges, detail)),
         Atom::Min(l) => fold(l, |a, b| Interval(a.0.min(b.0), a.1.min(b.1))),
         Atom::Max(l) => fold(l, |a, b| Interval(a.0.max(b.0), a.1.max(b.1))),
         Atom::Product(l) => fold(l, Interval::mul),

@@ -7,6 +7,8 @@ use super::{Atom, Dim, Ranges, Term};
 
 /// Rounds after which simplification stops even if the last one changed something.
 const ROUNDS: usize = 4;
+/// Expressions with more nodes are returned as they are.
+const MAX_SIMPLIFIED: u32 = 2048;
 /// Arguments of a minimum or maximum up to which all pairs are compared.
 const MAX_ARGS: usize = 8;
 /// Common divisors tried per floor division.
@@ -14,9 +16,12 @@ const MAX_DIVISORS: usize = 12;
 
 /// An equal dim for all values in range, with floor divisions and minima/maxima resolved where a
 /// proof is found: `floor((q*c + r) / c) = q` if `0 <= r < c` is provable, for constant and
-/// symbolic `c`; remainders follow. Works inside out. The axes that `d` mentions are taken to have
+/// symbolic `c`; remainders follow. Works inside out; a very large expression is returned unchanged. The axes that `d` mentions are taken to have
 /// at least one value (see [`Ranges`]).
 pub fn simplify(d: &Dim, r: &Ranges) -> Dim {
+    if d.weight() > MAX_SIMPLIFIED {
+        return d.clone();
+    }
     let prover = Prover::new(r, [d]);
     let mut now = d.clone();
     for _ in 0..ROUNDS {
@@ -68,15 +73,25 @@ fn extremum(
 fn quotient(n: &Dim, c: &Dim, p: &Prover<'_>) -> Dim {
     let (q, rest) = floor_div_parts(n, c);
     let Some((n, c)) = rest else { return q };
-    if c.as_const().is_none_or(|v| v > 0) {
-        if let Some(v) = constant_quotient(&n, &c, p).or_else(|| shifted_quotient(&n, &c, p)) {
-            return q + v;
-        }
-        if let Some((n, c)) = drop_low_part(&n, &c, p) {
-            return q + quotient(&n, &c, p);
-        }
+    let whole = &q + Dim::raw_atom(Atom::FloorDiv(n.clone(), c.clone()));
+    if c.as_const().is_some_and(|v| v <= 0) {
+        return whole;
     }
-    q + Dim::raw_atom(Atom::FloorDiv(n, c))
+    if let Some(v) = constant_quotient(&n, &c, p).or_else(|| shifted_quotient(&n, &c, p)) {
+        return q + v;
+    }
+    let divisors = common_divisors(&n, &c, p);
+    if let Some((n, c)) = divisors.iter().find_map(|g| drop_low_part(&n, &c, g, p)) {
+        return q + quotient(&n, &c, p);
+    }
+    let two_steps = divisors.iter().filter_map(|g| {
+        let rest_divisor = c.div_exact(g)?;
+        Some(&q + n.floor_div(g).floor_div(&rest_divisor))
+    });
+    two_steps.fold(
+        whole,
+        |best, d| if d.weight() < best.weight() { d } else { best },
+    )
 }
 
 /// The quotient, if it is one constant over the whole range.
@@ -118,23 +133,15 @@ fn shifted_quotient(n: &Dim, c: &Dim, p: &Prover<'_>) -> Option<Dim> {
     None
 }
 
-/// `floor((g*a + r) / (g*b)) = floor(a / b)` where `0 <= r < g` is provable, for common divisors
-/// `g` of the divisor and a term of the numerator, and for extents of axes in it.
-fn drop_low_part(n: &Dim, c: &Dim, p: &Prover<'_>) -> Option<(Dim, Dim)> {
-    for g in common_divisors(n, c, p) {
-        let Some(rest_divisor) = c.div_exact(&g) else {
-            continue;
-        };
-        let Some((whole, low)) = divide(n, &g) else {
-            continue;
-        };
-        if !low.is_const(0) && p.query(&low) && p.query(&(&g - &low - 1)) {
-            return Some((whole, rest_divisor));
-        }
-    }
-    None
+/// `floor((g*a + r) / (g*b)) = floor(a / b)` where `0 <= r < g` is provable: `(a, b)`.
+fn drop_low_part(n: &Dim, c: &Dim, g: &Dim, p: &Prover<'_>) -> Option<(Dim, Dim)> {
+    let rest_divisor = c.div_exact(g)?;
+    let (whole, low) = divide(n, g)?;
+    (!low.is_const(0) && p.query(&low) && p.query(&(g - &low - 1))).then_some((whole, rest_divisor))
 }
 
+/// Candidates for common divisors of numerator and divisor: of the divisor and single terms of the
+/// numerator, and extents of axes in it.
 fn common_divisors(n: &Dim, c: &Dim, p: &Prover<'_>) -> Vec<Dim> {
     let mut out: Vec<Dim> = Vec::new();
     let mut push = |g: Dim| {

@@ -28,7 +28,7 @@ fn equal_forms() {
         ("floordiv(4*s+3,4)", "s"),
         ("floordiv(4*s+t,4)", "s+floordiv(t,4)"),
         ("floordiv(s-1,2)+1", "floordiv(s+1,2)"),
-        ("floordiv(6*s+5,4)", "s+floordiv(s+1,2)+floordiv(1,2)"),
+        ("floordiv(6*s+5,4)", "s+floordiv(s,2)+1"),
         ("floordiv(floordiv(s,2),3)", "floordiv(s,6)"),
         ("floordiv(floordiv(s,2)+5,3)", "floordiv(s+10,6)"),
         ("floordiv(floordiv(i0,s),t)", "floordiv(i0,s*t)"),
@@ -183,6 +183,35 @@ fn growth_is_bounded() {
     assert_eq!(product.eval_symbols(&|_| Some(2)), Ok(1600));
     assert_eq!(d(&product.to_string()), product);
     assert_eq!(product, wide("b") * wide("a"));
+}
+
+#[test]
+fn deep_expressions_need_little_stack_and_time() {
+    let run = || {
+        let mut x = Dim::axis(0);
+        let mut deepest = x.clone();
+        for k in 0..i64::from(MAX_DEPTH) * 2 {
+            let y = if k % 2 == 0 {
+                x * 2 + 1
+            } else {
+                Dim::max(&x, &d("t"))
+            };
+            x = y.floor_div(&Dim::constant(3 + k % 4));
+            if !x.is_poisoned() {
+                deepest = x.clone();
+            }
+        }
+        assert!(x.is_poisoned() && deepest.depth() + 2 > MAX_DEPTH);
+        let r = ranges();
+        assert!(prove_nonneg(&deepest, &r));
+        assert!(!prove_nonneg(&(d("s") - &deepest), &r));
+        let point = |e: &Dim| e.eval(&|_| Some(9), &|_| Some(5));
+        assert_eq!(point(&simplify(&deepest, &r)), point(&deepest));
+        assert_eq!(deepest.substitute(&|_| None, &|_| None), deepest);
+        assert_eq!(d(&deepest.to_string()), deepest);
+    };
+    let thread = std::thread::Builder::new().stack_size(1 << 20).spawn(run);
+    thread.expect("a thread").join().expect("no panic");
 }
 
 #[test]
