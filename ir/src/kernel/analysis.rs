@@ -7,7 +7,7 @@ use super::{AxisId, AxisKind, Buf, IndexVar, Inst, Kernel, ValueId};
 /// In a stage with accumulations the three kinds of instruction are
 /// - neither `post` nor `in_reduce`: the same at every point of the reduce axes, so evaluated once before their loops;
 /// - `in_reduce`: evaluated at every point of the reduce axes (accumulations update there);
-/// - `post` without `in_reduce`: evaluated once after the reduce loops.
+/// - `post` without `in_reduce`: evaluated once after the reduce loops, in the order of the body.
 ///
 /// Only accumulations are both.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -16,7 +16,8 @@ pub struct StageInfo {
     /// not depend on the stage's reduce axes. A load from a buffer that some stage of the kernel
     /// stores to depends on all outer axes, and on all axes of the stage if that is the stage.
     pub axes: Vec<u64>,
-    /// The instruction is an accumulation or depends on one.
+    /// The instruction is an accumulation, depends on one, or is a store of a stage with accumulations
+    /// (so that such a stage reads first and writes last).
     pub post: Vec<bool>,
     /// The instruction depends on a reduce axis, or is an accumulation.
     pub in_reduce: Vec<bool>,
@@ -30,6 +31,7 @@ impl StageInfo {
         let reduce = axis_mask(kernel, stage, |k| k == AxisKind::Reduce);
         let outer = bits(0, kernel.outer.len());
         let all = bits(0, kernel.outer.len() + kernel.stages[stage].axes.len());
+        let accumulating = body.iter().any(|op| matches!(op.inst, Inst::Accumulate { .. }));
         let mut info = StageInfo::default();
         for op in body {
             let (mut axes, mut post) = (0u64, false);
@@ -46,6 +48,7 @@ impl StageInfo {
                     axes |= outer;
                 }
             }
+            post |= accumulating && matches!(op.inst, Inst::Store { .. });
             let accumulates = matches!(op.inst, Inst::Accumulate { .. });
             let in_reduce = accumulates || axes & reduce != 0;
             if accumulates {

@@ -236,7 +236,7 @@ pub struct StageSchedule {
     pub rows: Option<(AxisId, u32)>,
     /// How often the innermost reduce loop is unrolled; 0 and 1 mean not at all.
     pub unroll: u32,
-    /// The order of the loops over all axes of the stage, outermost first (reduce loops innermost;
+    /// The order of the loops over all own axes of the stage, outermost first (reduce loops innermost;
     /// a tiled axis stands for its loop over tiles). Empty: as the axes stand.
     pub order: Vec<AxisId>,
 }
