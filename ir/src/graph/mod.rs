@@ -27,7 +27,7 @@ use thiserror::Error;
 
 macro_rules! ids { ($($(#[$m:meta])* $Name:ident $prefix:literal),*) => { $(
     $(#[$m])*
-    #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
     pub struct $Name(pub u32);
     impl $Name {
         /// As an index.
