@@ -206,11 +206,7 @@ impl Dim {
     }
 
     /// Replaces symbols and axes by dims, all at once; `None` keeps the variable.
-    pub fn substitute(
-        &self,
-        sym: &dyn Fn(&str) -> Option<Dim>,
-        axis: &dyn Fn(u32) -> Option<Dim>,
-    ) -> Dim {
+    pub fn substitute(&self, sym: &dyn Fn(&str) -> Option<Dim>, axis: &dyn Fn(u32) -> Option<Dim>) -> Dim {
         self.map_atoms(&mut |a| match a {
             Atom::Symbol(name) => sym(name).unwrap_or_else(|| Dim::raw_atom(a.clone())),
             Atom::Axis(k) => axis(*k).unwrap_or_else(|| Dim::raw_atom(a.clone())),
@@ -342,10 +338,7 @@ impl Atom {
             let mut out: Option<i64> = None;
             for d in list {
                 let v = d.eval(sym, axis)?;
-                out = Some(
-                    out.map_or(Some(v), |o| pick(o, v))
-                        .ok_or(DimError::Overflow)?,
-                );
+                out = Some(out.map_or(Some(v), |o| pick(o, v)).ok_or(DimError::Overflow)?);
             }
             Ok(out.unwrap_or(1))
         };
@@ -379,8 +372,7 @@ impl PartialEq for Dim {
             (Repr::Const(a), Repr::Const(b)) => a == b,
             (Repr::Poisoned, Repr::Poisoned) => true,
             (Repr::Sum(a), Repr::Sum(b)) => {
-                Arc::ptr_eq(a, b)
-                    || (a.hash == b.hash && a.constant == b.constant && a.terms == b.terms)
+                Arc::ptr_eq(a, b) || (a.hash == b.hash && a.constant == b.constant && a.terms == b.terms)
             }
             _ => false,
         }

@@ -73,14 +73,7 @@ pub(super) fn build(mut terms: Vec<Term>, constant: i64) -> Dim {
     terms.hash(&mut h);
     constant.hash(&mut h);
     let hash = h.finish();
-    Dim(Repr::Sum(Arc::new(Sum {
-        terms,
-        constant,
-        hash,
-        weight,
-        depth,
-        has_axes,
-    })))
+    Dim(Repr::Sum(Arc::new(Sum { terms, constant, hash, weight, depth, has_axes })))
 }
 
 /// Sorts and merges arbitrary terms.
@@ -129,10 +122,7 @@ pub(super) fn add(a: &Dim, b: &Dim) -> Dim {
                 let Some(coeff) = ta[i].coeff.checked_add(tb[j].coeff) else {
                     return Dim::POISONED;
                 };
-                out.push(Term {
-                    factors: ta[i].factors.clone(),
-                    coeff,
-                });
+                out.push(Term { factors: ta[i].factors.clone(), coeff });
                 i += 1;
                 j += 1;
             }
@@ -158,12 +148,7 @@ pub(super) fn scale(a: &Dim, k: i64) -> Dim {
     }
     let scaled: Option<Vec<Term>> = terms
         .iter()
-        .map(|t| {
-            Some(Term {
-                factors: t.factors.clone(),
-                coeff: t.coeff.checked_mul(k)?,
-            })
-        })
+        .map(|t| Some(Term { factors: t.factors.clone(), coeff: t.coeff.checked_mul(k)? }))
         .collect();
     match (scaled, constant.checked_mul(k)) {
         (Some(terms), Some(constant)) => build(terms, constant),
@@ -286,11 +271,7 @@ fn extremum(a: &Dim, b: &Dim, keep: Ordering) -> Dim {
     }
     args.sort();
     let args = args.into();
-    Dim::raw_atom(if keep == Ordering::Less {
-        Atom::Min(args)
-    } else {
-        Atom::Max(args)
-    })
+    Dim::raw_atom(if keep == Ordering::Less { Atom::Min(args) } else { Atom::Max(args) })
 }
 
 fn insert_arg(args: &mut Vec<Dim>, x: &Dim, keep: Ordering) {

@@ -31,26 +31,18 @@ impl Dim {
     /// axes ascending. `None` if an axis occurs inside an atom or in a product with another axis.
     pub fn linear_in_axes(&self) -> Option<(Dim, Vec<(u32, Dim)>)> {
         let split = self.split_axes();
-        split
-            .atoms
-            .is_empty()
-            .then_some((split.offset, split.linear))
+        split.atoms.is_empty().then_some((split.offset, split.linear))
     }
 
     /// Like [`Dim::linear_in_axes`], with non-linear atoms listed apart.
     pub fn split_axes(&self) -> AxisSplit {
         let Some((terms, constant)) = self.parts() else {
-            return AxisSplit {
-                offset: Dim::POISONED,
-                linear: Vec::new(),
-                atoms: Vec::new(),
-            };
+            return AxisSplit { offset: Dim::POISONED, linear: Vec::new(), atoms: Vec::new() };
         };
         let mut offset = Dim::constant(constant);
         let mut atoms: Vec<(Dim, Atom)> = Vec::new();
         for t in terms {
-            let (bound, free): (Vec<Atom>, Vec<Atom>) =
-                t.factors.iter().cloned().partition(Atom::has_axes);
+            let (bound, free): (Vec<Atom>, Vec<Atom>) = t.factors.iter().cloned().partition(Atom::has_axes);
             let stride = Dim::monomial(free.into(), t.coeff);
             let atom = match <[Atom; 1]>::try_from(bound) {
                 Ok([one]) => one,
@@ -74,11 +66,7 @@ impl Dim {
             _ => true,
         });
         linear.sort();
-        AxisSplit {
-            offset,
-            linear,
-            atoms,
-        }
+        AxisSplit { offset, linear, atoms }
     }
 
     /// The normal form as data.
@@ -87,11 +75,7 @@ impl Dim {
             Repr::Const(c) => DimKind::Const(*c),
             Repr::Poisoned => DimKind::Poisoned,
             Repr::Sum(s) => {
-                let mut out: Vec<_> = s
-                    .terms
-                    .iter()
-                    .map(|t| (t.coeff, t.factors.to_vec()))
-                    .collect();
+                let mut out: Vec<_> = s.terms.iter().map(|t| (t.coeff, t.factors.to_vec())).collect();
                 if s.constant != 0 {
                     out.push((s.constant, Vec::new()));
                 }
@@ -102,10 +86,7 @@ impl Dim {
 
     /// `self = rest + sum(coefficient * atom)` over the atoms for which `select` holds; `None` if
     /// a monomial has two such factors.
-    pub(super) fn collect_by(
-        &self,
-        select: &dyn Fn(&Atom) -> bool,
-    ) -> Option<(Dim, Vec<(Atom, Dim)>)> {
+    pub(super) fn collect_by(&self, select: &dyn Fn(&Atom) -> bool) -> Option<(Dim, Vec<(Atom, Dim)>)> {
         let (terms, constant) = self.parts()?;
         let mut rest = Dim::constant(constant);
         let mut out: Vec<(Atom, Dim)> = Vec::new();
@@ -118,13 +99,8 @@ impl Dim {
             if hits.next().is_some() {
                 return None;
             }
-            let others: Arc<[Atom]> = t
-                .factors
-                .iter()
-                .enumerate()
-                .filter(|(i, _)| *i != at)
-                .map(|(_, a)| a.clone())
-                .collect();
+            let others: Arc<[Atom]> =
+                t.factors.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, a)| a.clone()).collect();
             let coeff = Dim::monomial(others, t.coeff);
             match out.iter_mut().find(|(a, _)| a == atom) {
                 Some((_, c)) => *c = &*c + coeff,

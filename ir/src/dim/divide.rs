@@ -46,10 +46,7 @@ pub(super) fn divide(n: &Dim, c: &Dim) -> Option<(Dim, Dim)> {
     let Some(lead) = c_terms.first() else {
         return divide_by_const(n, c_const);
     };
-    if !n_terms
-        .iter()
-        .any(|t| mono_div(&t.factors, &lead.factors).is_some())
-    {
+    if !n_terms.iter().any(|t| mono_div(&t.factors, &lead.factors).is_some()) {
         return Some((Dim::ZERO, n.clone()));
     }
     let tail = c - Dim::monomial(lead.factors.clone(), lead.coeff);
@@ -80,19 +77,10 @@ fn divide_by_const(n: &Dim, c: i64) -> Option<(Dim, Dim)> {
     let mut r = Vec::with_capacity(terms.len());
     for Term { factors, coeff } in terms {
         let factors = factors.clone();
-        q.push(Term {
-            factors: factors.clone(),
-            coeff: coeff.checked_div_euclid(c)?,
-        });
-        r.push(Term {
-            factors,
-            coeff: coeff.checked_rem_euclid(c)?,
-        });
+        q.push(Term { factors: factors.clone(), coeff: coeff.checked_div_euclid(c)? });
+        r.push(Term { factors, coeff: coeff.checked_rem_euclid(c)? });
     }
-    let (qc, rc) = (
-        constant.checked_div_euclid(c)?,
-        constant.checked_rem_euclid(c)?,
-    );
+    let (qc, rc) = (constant.checked_div_euclid(c)?, constant.checked_rem_euclid(c)?);
     Some((super::algebra::build(q, qc), super::algebra::build(r, rc)))
 }
 
@@ -119,9 +107,7 @@ pub(super) fn floor_div_parts(n: &Dim, c: &Dim) -> (Dim, Option<(Dim, Dim)>) {
         if n.is_const(-1) {
             return (q - 1, None);
         }
-        let next = reduce_content(&n, &c)
-            .or_else(|| cancel_symbols(&n, &c))
-            .or_else(|| merge_nested(&n, &c));
+        let next = reduce_content(&n, &c).or_else(|| cancel_symbols(&n, &c)).or_else(|| merge_nested(&n, &c));
         match next {
             Some((n2, c2)) if !n2.is_poisoned() && !c2.is_poisoned() => (n, c) = (n2, c2),
             _ => return (q, Some((n, c))),
@@ -141,10 +127,7 @@ fn reduce_content(n: &Dim, c: &Dim) -> Option<(Dim, Dim)> {
     }
     let g = i64::try_from(g).ok().filter(|&g| g > 1)?;
     let shrink = |terms: &[Term], k: i64| {
-        let t = terms.iter().map(|t| Term {
-            factors: t.factors.clone(),
-            coeff: t.coeff / g,
-        });
+        let t = terms.iter().map(|t| Term { factors: t.factors.clone(), coeff: t.coeff / g });
         super::algebra::build(t.collect(), k.div_euclid(g))
     };
     Some((shrink(n_terms, n_const), shrink(c_terms, c_const)))
@@ -158,10 +141,7 @@ fn cancel_symbols(n: &Dim, c: &Dim) -> Option<(Dim, Dim)> {
     }
     let common = c_terms.first()?.factors.iter().find(|a| {
         matches!(a, Atom::Symbol(_))
-            && n_terms
-                .iter()
-                .chain(c_terms)
-                .all(|t| t.factors.binary_search(a).is_ok())
+            && n_terms.iter().chain(c_terms).all(|t| t.factors.binary_search(a).is_ok())
     })?;
     let common = Dim::raw_atom(common.clone());
     Some((n.div_exact(&common)?, c.div_exact(&common)?))

@@ -57,12 +57,7 @@ pub(super) struct Prover<'a> {
 impl<'a> Prover<'a> {
     /// Assumes that the axes mentioned in `context` have at least one value.
     pub(super) fn new<'d>(ranges: &'a Ranges, context: impl IntoIterator<Item = &'d Dim>) -> Self {
-        let mut p = Prover {
-            ranges,
-            facts: Vec::new(),
-            fuel: Cell::new(FUEL),
-            deep: Cell::new(0),
-        };
+        let mut p = Prover { ranges, facts: Vec::new(), fuel: Cell::new(FUEL), deep: Cell::new(0) };
         let mut axes = std::collections::BTreeSet::new();
         for d in context {
             axes.extend(d.axes());
@@ -86,10 +81,7 @@ impl<'a> Prover<'a> {
     }
 
     fn extent(&self, k: u32) -> Option<Dim> {
-        self.ranges
-            .axis(k)
-            .filter(|e| !e.has_axes() && !e.is_poisoned())
-            .cloned()
+        self.ranges.axis(k).filter(|e| !e.has_axes() && !e.is_poisoned()).cloned()
     }
 
     fn add_fact(&mut self, d: Dim) {
@@ -180,9 +172,7 @@ impl<'a> Prover<'a> {
         if !moves || a.has_axes() {
             return false;
         }
-        let moved = a.substitute(&|s| Some(Dim::symbol(s) + self.ranges.symbol(s).0), &|_| {
-            None
-        });
+        let moved = a.substitute(&|s| Some(Dim::symbol(s) + self.ranges.symbol(s).0), &|_| None);
         moved.bounds(&shifted).0 >= Some(0)
     }
 
@@ -190,12 +180,7 @@ impl<'a> Prover<'a> {
     /// in the right direction one argument suffices.
     fn by_choice(&self, a: &Dim) -> bool {
         let is_choice = |x: &Atom| matches!(x, Atom::Min(_) | Atom::Max(_));
-        let Some(choice) = a
-            .terms()
-            .iter()
-            .flat_map(|t| t.factors.iter())
-            .find(|x| is_choice(x))
-        else {
+        let Some(choice) = a.terms().iter().flat_map(|t| t.factors.iter()).find(|x| is_choice(x)) else {
             return false;
         };
         let Some((rest, found)) = a.collect_by(&|x| x == choice) else {
@@ -251,10 +236,7 @@ impl<'a> Prover<'a> {
         }
         // a >= 0 for an integer a exactly when s*a + s - 1 >= 0; s makes c divide the coefficient.
         let s = c / i64::try_from(super::algebra::gcd(coeff, c)).unwrap_or(c);
-        s > 1
-            && coeff
-                .checked_mul(s)
-                .is_some_and(|coeff| least(&(a * s + (s - 1)), coeff))
+        s > 1 && coeff.checked_mul(s).is_some_and(|coeff| least(&(a * s + (s - 1)), coeff))
     }
 
     fn by_symbolic_remainder(&self, a: &Dim, f: &Atom, x: &Dim, c: &Dim, coeff: &Dim) -> bool {
@@ -302,10 +284,7 @@ impl<'a> Prover<'a> {
             _ if a == var => Some(Trend::Up),
             Atom::FloorDiv(x, c) if !dim_mentions(c, var) => self.trend(x, var),
             Atom::Min(l) | Atom::Max(l) => {
-                let mut trends = l
-                    .iter()
-                    .filter(|d| dim_mentions(d, var))
-                    .map(|d| self.trend(d, var));
+                let mut trends = l.iter().filter(|d| dim_mentions(d, var)).map(|d| self.trend(d, var));
                 let first = trends.next()??;
                 trends.all(|t| t == Some(first)).then_some(first)
             }
@@ -316,8 +295,7 @@ impl<'a> Prover<'a> {
 
 /// Whether `var` occurs only as a linear factor.
 fn is_linear(a: &Dim, var: &Atom) -> bool {
-    a.collect_by(&|x| mentions(x, var))
-        .is_some_and(|(_, found)| found.iter().all(|(x, _)| x == var))
+    a.collect_by(&|x| mentions(x, var)).is_some_and(|(_, found)| found.iter().all(|(x, _)| x == var))
 }
 
 fn mentions(a: &Atom, var: &Atom) -> bool {
@@ -325,7 +303,5 @@ fn mentions(a: &Atom, var: &Atom) -> bool {
 }
 
 fn dim_mentions(d: &Dim, var: &Atom) -> bool {
-    d.terms()
-        .iter()
-        .any(|t| t.factors.iter().any(|a| mentions(a, var)))
+    d.terms().iter().any(|t| t.factors.iter().any(|a| mentions(a, var)))
 }

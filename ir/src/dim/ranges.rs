@@ -60,11 +60,7 @@ fn end_mul(a: End, b: End) -> End {
         return 0;
     }
     let sign = if (a < 0) == (b < 0) { POS } else { NEG };
-    if infinite(a) || infinite(b) {
-        sign
-    } else {
-        a.checked_mul(b).unwrap_or(sign)
-    }
+    if infinite(a) || infinite(b) { sign } else { a.checked_mul(b).unwrap_or(sign) }
 }
 
 fn end_add(a: End, b: End, undefined: End) -> End {
@@ -88,16 +84,8 @@ impl Interval {
     }
 
     fn mul(self, o: Interval) -> Interval {
-        let c = [
-            end_mul(self.0, o.0),
-            end_mul(self.0, o.1),
-            end_mul(self.1, o.0),
-            end_mul(self.1, o.1),
-        ];
-        Interval(
-            c.into_iter().min().unwrap_or(NEG),
-            c.into_iter().max().unwrap_or(POS),
-        )
+        let c = [end_mul(self.0, o.0), end_mul(self.0, o.1), end_mul(self.1, o.0), end_mul(self.1, o.1)];
+        Interval(c.into_iter().min().unwrap_or(NEG), c.into_iter().max().unwrap_or(POS))
     }
 
     fn intersect(self, o: Interval) -> Interval {
@@ -112,16 +100,8 @@ impl Interval {
             (_, POS) => -End::from(x < 0),
             _ => x.div_euclid(by),
         };
-        let lo = if self.0 >= 0 {
-            div_far(self.0, far)
-        } else {
-            div(self.0, near)
-        };
-        let hi = if self.1 >= 0 {
-            div(self.1, near)
-        } else {
-            div(self.1, far)
-        };
+        let lo = if self.0 >= 0 { div_far(self.0, far) } else { div(self.0, near) };
+        let hi = if self.1 >= 0 { div(self.1, near) } else { div(self.1, far) };
         Interval(lo, hi)
     }
 }
@@ -136,16 +116,8 @@ impl Dim {
     pub fn bounds(&self, ranges: &Ranges) -> (Option<i64>, Option<i64>) {
         let detail = if self.weight() > MAX_DETAILED { 0 } else { 3 };
         let Interval(lo, hi) = interval(self, ranges, detail);
-        let lo = if lo < i64::MIN.into() {
-            None
-        } else {
-            Some(i64::try_from(lo).unwrap_or(i64::MAX))
-        };
-        let hi = if hi > i64::MAX.into() {
-            None
-        } else {
-            Some(i64::try_from(hi).unwrap_or(i64::MIN))
-        };
+        let lo = if lo < i64::MIN.into() { None } else { Some(i64::try_from(lo).unwrap_or(i64::MAX)) };
+        let hi = if hi > i64::MAX.into() { None } else { Some(i64::try_from(hi).unwrap_or(i64::MIN)) };
         (lo, hi)
     }
 }
@@ -158,10 +130,7 @@ fn interval(d: &Dim, ranges: &Ranges, detail: u32) -> Interval {
     };
     let mut sum = Interval::point(constant);
     for t in terms {
-        let product = t
-            .factors
-            .iter()
-            .map(|a| atom_interval(a, ranges, detail.saturating_sub(1)));
+        let product = t.factors.iter().map(|a| atom_interval(a, ranges, detail.saturating_sub(1)));
         sum = sum.add(product.fold(Interval::point(t.coeff), Interval::mul));
     }
     if detail == 0 {
@@ -183,9 +152,7 @@ fn interval(d: &Dim, ranges: &Ranges, detail: u32) -> Interval {
 /// `d = base + m*rho` for some `rho` in `0..k`, where `base` is free of that `f`. From
 /// `rho = floor(x / p) - k*f` with `c = p*k`.
 pub(super) fn remainder_form(d: &Dim, x: &Dim, c: i64, coeff: i64) -> Option<(Dim, i64, i64)> {
-    let k = i64::try_from(gcd(coeff, c))
-        .ok()
-        .filter(|&k| k > 1 && c > 0)?;
+    let k = i64::try_from(gcd(coeff, c)).ok().filter(|&k| k > 1 && c > 0)?;
     let m = coeff.checked_div(k)?.checked_neg()?;
     let f = Dim::raw_atom(Atom::FloorDiv(x.clone(), Dim::constant(c)));
     let rho = x.floor_div(&Dim::constant(c / k)) - f * k;

@@ -64,9 +64,7 @@ fn extremum(
         }
         kept.push(d);
     }
-    kept.into_iter()
-        .reduce(|a, b| join(&a, &b))
-        .unwrap_or(Dim::POISONED)
+    kept.into_iter().reduce(|a, b| join(&a, &b)).unwrap_or(Dim::POISONED)
 }
 
 /// `floor(n / c)`, resolved as far as provable.
@@ -88,10 +86,7 @@ fn quotient(n: &Dim, c: &Dim, p: &Prover<'_>) -> Dim {
         let rest_divisor = c.div_exact(g)?;
         Some(&q + n.floor_div(g).floor_div(&rest_divisor))
     });
-    two_steps.fold(
-        whole,
-        |best, d| if d.weight() < best.weight() { d } else { best },
-    )
+    two_steps.fold(whole, |best, d| if d.weight() < best.weight() { d } else { best })
 }
 
 /// The quotient, if it is one constant over the whole range.
@@ -115,12 +110,8 @@ fn constant_quotient(n: &Dim, c: &Dim, p: &Prover<'_>) -> Option<Dim> {
 fn shifted_quotient(n: &Dim, c: &Dim, p: &Prover<'_>) -> Option<Dim> {
     let cv = c.as_const()?;
     let large = |t: &&Term| t.coeff > cv / 2;
-    let lift = |terms: Vec<&Term>| -> Dim {
-        terms
-            .into_iter()
-            .map(|t| Dim::monomial(t.factors.clone(), 1))
-            .sum()
-    };
+    let lift =
+        |terms: Vec<&Term>| -> Dim { terms.into_iter().map(|t| Dim::monomial(t.factors.clone(), 1)).sum() };
     let all = lift(n.terms().iter().collect());
     let some = lift(n.terms().iter().filter(large).collect());
     for extra in [some, all] {

@@ -36,10 +36,7 @@ fn equal_forms() {
         ("floordiv(s*i0,s*t)", "floordiv(i0,t)"),
         ("floordiv(i0*s+i1,s)", "i0+floordiv(i1,s)"),
         ("floordiv(i0*(s+1)+i1,s+1)", "i0+floordiv(i1,s+1)"),
-        (
-            "floordiv(i0*(s+1)*(t+2)+i1,(s+1)*(t+2))",
-            "i0+floordiv(i1,(s+1)*(t+2))",
-        ),
+        ("floordiv(i0*(s+1)*(t+2)+i1,(s+1)*(t+2))", "i0+floordiv(i1,(s+1)*(t+2))"),
         ("rem(rem(s,8),4)", "rem(s,4)"),
         ("rem(6*s,4)", "2*rem(s,2)"),
         ("rem(s+8,4)", "rem(s,4)"),
@@ -48,10 +45,7 @@ fn equal_forms() {
         ("max(s,s+1,t,3,5)", "max(5,t,s+1)"),
         ("max(max(a,b),c)", "max(c,max(b,a))"),
         ("min(3,4)", "3"),
-        (
-            "4*s+floordiv(s-1,2)+max(a,b)",
-            "max(b,a)+floordiv(s-1,2)+s*4",
-        ),
+        ("4*s+floordiv(s-1,2)+max(a,b)", "max(b,a)+floordiv(s-1,2)+s*4"),
         ("9223372036854775807+1", "overflow"),
         ("0*overflow", "overflow"),
     ];
@@ -83,17 +77,8 @@ fn different_forms() {
 
 #[test]
 fn exact_division() {
-    let exact = [
-        ("6*s*t", "2*s", Some("3*t")),
-        ("s*s-1", "s+1", Some("s-1")),
-        ("s+1", "2", None),
-    ];
-    let more = [
-        ("0", "s", Some("0")),
-        ("4", "0", None),
-        ("s*t+t", "s", None),
-        ("12", "4", Some("3")),
-    ];
+    let exact = [("6*s*t", "2*s", Some("3*t")), ("s*s-1", "s+1", Some("s-1")), ("s+1", "2", None)];
+    let more = [("0", "s", Some("0")), ("4", "0", None), ("s*t+t", "s", None), ("12", "4", Some("3"))];
     for (a, b, want) in exact.into_iter().chain(more) {
         assert_eq!(d(a).div_exact(&d(b)), want.map(d), "{a} / {b}");
     }
@@ -105,30 +90,12 @@ fn evaluation_errors() {
     assert_eq!(d("s*s").eval_symbols(&sym), Err(DimError::Overflow));
     assert_eq!(d("s+1").eval_symbols(&sym), Err(DimError::Overflow));
     assert_eq!(d("2*s-s").eval_symbols(&sym), Ok(i64::MAX));
-    assert_eq!(
-        d("s+t").eval_symbols(&sym),
-        Err(DimError::Unbound("t".into()))
-    );
-    assert_eq!(
-        d("i3").eval_symbols(&sym),
-        Err(DimError::Unbound("i3".into()))
-    );
-    assert_eq!(
-        d("floordiv(7,s-s)").eval_symbols(&sym),
-        Err(DimError::DivisionByZero)
-    );
-    assert_eq!(
-        d("floordiv(7,1-s)").eval_symbols(&sym),
-        Err(DimError::DivisionByZero)
-    );
-    assert_eq!(
-        d("floordiv(t,-2)").eval_symbols(&|_| Some(3)),
-        Err(DimError::DivisionByZero)
-    );
-    assert_eq!(
-        d("9223372036854775807*2+s").eval_symbols(&sym),
-        Err(DimError::Overflow)
-    );
+    assert_eq!(d("s+t").eval_symbols(&sym), Err(DimError::Unbound("t".into())));
+    assert_eq!(d("i3").eval_symbols(&sym), Err(DimError::Unbound("i3".into())));
+    assert_eq!(d("floordiv(7,s-s)").eval_symbols(&sym), Err(DimError::DivisionByZero));
+    assert_eq!(d("floordiv(7,1-s)").eval_symbols(&sym), Err(DimError::DivisionByZero));
+    assert_eq!(d("floordiv(t,-2)").eval_symbols(&|_| Some(3)), Err(DimError::DivisionByZero));
+    assert_eq!(d("9223372036854775807*2+s").eval_symbols(&sym), Err(DimError::Overflow));
     assert_eq!(d("-9223372036854775808").as_const(), Some(i64::MIN));
     assert!((-d("-9223372036854775808")).is_poisoned());
 }
@@ -173,11 +140,7 @@ fn growth_is_bounded() {
     for x in [square, doubled, nested] {
         assert_eq!(x.eval_symbols(&|_| Some(1)), Err(DimError::Overflow));
     }
-    let wide = |p: &str| {
-        (0..20)
-            .map(|i| Dim::symbol(&format!("{p}{i}")))
-            .sum::<Dim>()
-    };
+    let wide = |p: &str| (0..20).map(|i| Dim::symbol(&format!("{p}{i}"))).sum::<Dim>();
     let product = wide("a") * wide("b");
     assert!(matches!(product.as_atom(), Some(Atom::Product(_))));
     assert_eq!(product.eval_symbols(&|_| Some(2)), Ok(1600));
@@ -191,11 +154,7 @@ fn deep_expressions_need_little_stack_and_time() {
         let mut x = Dim::axis(0);
         let mut deepest = x.clone();
         for k in 0..i64::from(MAX_DEPTH) * 2 {
-            let y = if k % 2 == 0 {
-                x * 2 + 1
-            } else {
-                Dim::max(&x, &d("t"))
-            };
+            let y = if k % 2 == 0 { x * 2 + 1 } else { Dim::max(&x, &d("t")) };
             x = y.floor_div(&Dim::constant(3 + k % 4));
             if !x.is_poisoned() {
                 deepest = x.clone();
@@ -233,13 +192,7 @@ fn axes_are_decomposed() {
         sum = sum + stride * Dim::from(atom);
     }
     assert_eq!(sum + Dim::axis(0), d(text));
-    assert_eq!(
-        d("s+i2*floordiv(i0,t)")
-            .axes()
-            .into_iter()
-            .collect::<Vec<_>>(),
-        [0, 2]
-    );
+    assert_eq!(d("s+i2*floordiv(i0,t)").axes().into_iter().collect::<Vec<_>>(), [0, 2]);
     assert_eq!(d("min(s,floordiv(t,u))").symbols().len(), 3);
 }
 
@@ -248,45 +201,21 @@ fn kinds_rebuild_the_dim() {
     assert_eq!(d("5").kind(), DimKind::Const(5));
     assert_eq!(d("overflow").kind(), DimKind::Poisoned);
     let x = d("3*s*s-floordiv(i0+t,4)*s+min(a,2*b)-7");
-    let DimKind::Sum(terms) = x.kind() else {
-        panic!("not a sum")
-    };
+    let DimKind::Sum(terms) = x.kind() else { panic!("not a sum") };
     let term = |(c, atoms): &(i64, Vec<Atom>)| atoms.iter().map(Dim::from).product::<Dim>() * *c;
     assert_eq!(terms.iter().map(term).sum::<Dim>(), x);
 }
 
 #[test]
 fn text_quotes_what_is_no_identifier() {
-    let names = [
-        "s",
-        "a.b_2",
-        "p2o.DynamicDimension.0",
-        "i0",
-        "i007",
-        "min",
-        "overflow",
-        "",
-        "ü",
-        "1x",
-    ];
-    let odd = [
-        "a b",
-        "it's",
-        "back\\slash",
-        "new\nline",
-        "\u{1}",
-        "x+y",
-        "?",
-    ];
+    let names = ["s", "a.b_2", "p2o.DynamicDimension.0", "i0", "i007", "min", "overflow", "", "ü", "1x"];
+    let odd = ["a b", "it's", "back\\slash", "new\nline", "\u{1}", "x+y", "?"];
     for name in names.into_iter().chain(odd) {
         let s = Dim::symbol(name);
         assert_eq!(d(&s.to_string()).as_symbol(), Some(name), "{s}");
     }
     assert_eq!(Dim::symbol("it's").to_string(), r"'it\'s'");
-    assert_eq!(
-        d("max(b,a)+4*s+floordiv(s-1,2)").to_string(),
-        "4*s+floordiv(s+1,2)+max(a,b)-1"
-    );
+    assert_eq!(d("max(b,a)+4*s+floordiv(s-1,2)").to_string(), "4*s+floordiv(s+1,2)+max(a,b)-1");
     assert_eq!(d("-s*t-1").to_string(), "-s*t-1");
 }
 
@@ -296,10 +225,7 @@ fn ranges() -> Ranges {
     r.set_symbol("s", 1, None);
     r.set_symbol("h", 3, None);
     r.set_symbol("k", 2, Some(5));
-    for (k, extent) in ["n", "s", "4", "floordiv(h-3,2)+1", "a*b", "b+1"]
-        .iter()
-        .enumerate()
-    {
+    for (k, extent) in ["n", "s", "4", "floordiv(h-3,2)+1", "a*b", "b+1"].iter().enumerate() {
         r.set_axis(k as u32, d(extent));
     }
     r
@@ -392,10 +318,7 @@ fn simplification() {
         ("max(s,1)", "s"),
         ("max(min(s,1),0)", "1"),
         ("min(i1,s,t)", "min(i1,t)"),
-        (
-            "floordiv(i0*(floordiv(h-3,2)+1)+i3,floordiv(h-3,2)+1)",
-            "i0",
-        ),
+        ("floordiv(i0*(floordiv(h-3,2)+1)+i3,floordiv(h-3,2)+1)", "i0"),
         ("floordiv(i2*a*b+i4,a*b)", "i2"),
         ("floordiv(floordiv((i0*a*b+i4)*(b+1)+i5,b+1),a*b)", "i0"),
         ("rem(i0,4)", "rem(i0,4)"),
@@ -463,17 +386,13 @@ impl Tree {
 }
 
 fn eval(x: &Dim, v: &[i64; 4]) -> Result<i64, DimError> {
-    x.eval(
-        &|name| VARS[..2].iter().position(|n| *n == name).map(|i| v[i]),
-        &|k| v.get(k as usize + 2).copied(),
-    )
+    x.eval(&|name| VARS[..2].iter().position(|n| *n == name).map(|i| v[i]), &|k| {
+        v.get(k as usize + 2).copied()
+    })
 }
 
 fn tree() -> impl Strategy<Value = Tree> {
-    let leaf = prop_oneof![
-        (-3i64..9).prop_map(Tree::Const),
-        (0usize..4).prop_map(Tree::Var)
-    ];
+    let leaf = prop_oneof![(-3i64..9).prop_map(Tree::Const), (0usize..4).prop_map(Tree::Var)];
     leaf.prop_recursive(5, 24, 2, |inner| {
         (0u8..8, inner.clone(), inner).prop_map(|(op, a, b)| Tree::Node(op, a.into(), b.into()))
     })
@@ -497,8 +416,7 @@ fn points(r: &Ranges) -> Vec<[i64; 4]> {
     for (s, t) in (1..=4).flat_map(|s| (1..=3).map(move |t| (s, t))) {
         let extent = |k| {
             let e = r.axis(k).expect("declared");
-            e.eval_symbols(&|n| Some(if n == "s" { s } else { t }))
-                .expect("small")
+            e.eval_symbols(&|n| Some(if n == "s" { s } else { t })).expect("small")
         };
         for i in 0..extent(0) {
             out.extend((0..extent(1)).map(|j| [s, t, i, j]));
@@ -507,12 +425,7 @@ fn points(r: &Ranges) -> Vec<[i64; 4]> {
     out
 }
 
-const EXTENTS: [[&str; 2]; 4] = [
-    ["s", "t"],
-    ["4", "s*t"],
-    ["t+1", "floordiv(s+2,2)"],
-    ["s-1", "3"],
-];
+const EXTENTS: [[&str; 2]; 4] = [["s", "t"], ["4", "s*t"], ["t+1", "floordiv(s+2,2)"], ["s-1", "3"]];
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1500))]

@@ -28,8 +28,7 @@ fn is_name_part(c: char) -> bool {
 
 /// The digits of a name shaped like an axis variable.
 fn axis_digits(name: &str) -> Option<&str> {
-    name.strip_prefix('i')
-        .filter(|d| !d.is_empty() && d.bytes().all(|b| b.is_ascii_digit()))
+    name.strip_prefix('i').filter(|d| !d.is_empty() && d.bytes().all(|b| b.is_ascii_digit()))
 }
 
 fn is_bare_name(name: &str) -> bool {
@@ -126,11 +125,7 @@ impl FromStr for Dim {
     type Err = DimError;
 
     fn from_str(text: &str) -> Result<Dim, DimError> {
-        let mut p = Parser {
-            text,
-            at: 0,
-            nesting: 0,
-        };
+        let mut p = Parser { text, at: 0, nesting: 0 };
         let d = p.sum()?;
         p.skip_space();
         match p.peek() {
@@ -148,10 +143,7 @@ struct Parser<'a> {
 
 impl Parser<'_> {
     fn fail<T>(&self, what: impl Into<String>) -> Result<T, DimError> {
-        Err(DimError::Parse {
-            at: self.at,
-            what: what.into(),
-        })
+        Err(DimError::Parse { at: self.at, what: what.into() })
     }
 
     fn peek(&self) -> Option<char> {
@@ -256,10 +248,7 @@ impl Parser<'_> {
         digits
             .parse()
             .map(Dim::constant)
-            .map_err(|_| DimError::Parse {
-                at: start,
-                what: format!("`{digits}` does not fit 64 bits"),
-            })
+            .map_err(|_| DimError::Parse { at: start, what: format!("`{digits}` does not fit 64 bits") })
     }
 
     fn named(&mut self) -> Result<Dim, DimError> {
