@@ -2,17 +2,11 @@
 //! mutex and condition variables. Prints nanoseconds per loop, median / 90th percentile.
 //!
 //! `empty`: a loop of two empty bodies, back to back. `meet`: both bodies wait for each other, so
-//! that both threads must take part. `meet idle`: the same after half a millisecond without work.
+//! that both threads must take part. `idle`: the same after half a millisecond without work.
 //! The second table is a loop of 64 units of which the last eight cost four times as much, on an
 //! otherwise idle machine, by the number of chunks per thread.
-#![allow(
-    unsafe_code,
-    reason = "the condition-variable pool shares a closure between threads"
-)]
-#![allow(
-    clippy::print_stdout,
-    reason = "a benchmark reports on standard output"
-)]
+#![allow(unsafe_code, reason = "the condition-variable pool shares a closure between threads")]
+#![allow(clippy::print_stdout, reason = "a benchmark reports on standard output")]
 
 use std::hint::{black_box, spin_loop};
 use std::ops::Range;
@@ -69,10 +63,7 @@ impl CondvarPair {
                 finished.notify_one();
             }
         });
-        Self {
-            slot,
-            worker: Some(worker),
-        }
+        Self { slot, worker: Some(worker) }
     }
 }
 
@@ -81,10 +72,7 @@ impl Pair for CondvarPair {
         let (slot, work, finished) = &*self.slot;
         // SAFETY: the worker is done with the body before this call returns.
         let task = unsafe { std::mem::transmute::<&(dyn Fn(i64) + Sync), Task>(body) };
-        *slot.lock().unwrap() = Slot {
-            task: Some(task),
-            ..Slot::default()
-        };
+        *slot.lock().unwrap() = Slot { task: Some(task), ..Slot::default() };
         work.notify_one();
         body(0);
         let mut guard = slot.lock().unwrap();
@@ -118,11 +106,7 @@ fn measure(count: usize, gap: Duration, mut f: impl FnMut()) -> String {
         .skip(count / 10)
         .collect();
     times.sort_unstable();
-    format!(
-        "{:>7} /{:>7}",
-        times[times.len() / 2],
-        times[times.len() * 9 / 10]
-    )
+    format!("{:>7} / {:>6}", times[times.len() / 2], times[times.len() * 9 / 10])
 }
 
 fn row(name: &str, pair: &dyn Pair) {
@@ -135,22 +119,21 @@ fn row(name: &str, pair: &dyn Pair) {
             }
         });
     };
-    let empty = measure(20_000, Duration::ZERO, || {
+    let nothing = || {
         pair.run(&|index| {
             black_box(index);
         });
-    });
+    };
+    let gap = Duration::from_micros(500);
+    let empty = measure(20_000, Duration::ZERO, nothing);
+    let empty_idle = measure(500, gap, nothing);
     let busy = measure(20_000, Duration::ZERO, meet);
-    let idle = measure(500, Duration::from_micros(500), meet);
-    println!("| {name:<34} | {empty} | {busy} | {idle} |");
+    let idle = measure(500, gap, meet);
+    println!("| {name:<35} | {empty} | {empty_idle} | {busy} | {idle} |");
 }
 
 fn pool(spin: Duration, chunks_per_thread: u32) -> ThreadPool {
-    let options = PoolOptions {
-        threads: 2,
-        spin,
-        chunks_per_thread,
-    };
+    let options = PoolOptions { threads: 2, spin, chunks_per_thread };
     ThreadPool::with_options(&options).expect("two threads")
 }
 
@@ -172,15 +155,13 @@ fn skewed(chunks: u32) -> String {
 
 fn main() {
     println!(
-        "| waiting                            |           empty |            meet |       meet idle |"
+        "| {:<35} | {:>16} | {:>16} | {:>16} | {:>16} |",
+        "waiting", "empty", "empty idle", "meet", "meet idle"
     );
-    row(
-        "spin 50 us, then park (the default)",
-        &pool(Duration::from_micros(50), 4),
-    );
-    row("spin 5 us, then park", &pool(Duration::from_micros(5), 4));
-    row("spin without end", &pool(Duration::from_secs(3600), 4));
-    row("park at once", &pool(Duration::ZERO, 4));
+    row("spin 50 us, then park (the default)", &pool(Duration::from_micros(50), 4));
+    row("spin 5 us, then park", &pool(Duration::from_micros(5), 8));
+    row("spin without end", &pool(Duration::from_secs(3600), 8));
+    row("park at once", &pool(Duration::ZERO, 8));
     row("mutex and condition variables", &CondvarPair::new());
     println!("\n| chunks per thread |     skewed loop |");
     for chunks in [1, 2, 4, 8, 16] {

@@ -25,13 +25,11 @@ pub type FnxBody = unsafe extern "C" fn(arg: *mut c_void, begin: i64, end: i64, 
 ///
 /// Worker ids are below `ctx->max_threads`, and no two chunks that run at the same time within
 /// one call share an id, so that an id may index per-worker scratch. It may run serially.
-pub type FnxParallelFor =
-    unsafe extern "C" fn(ctx: *const FnxCtx, body: FnxBody, arg: *mut c_void, n: i64);
+pub type FnxParallelFor = unsafe extern "C" fn(ctx: *const FnxCtx, body: FnxBody, arg: *mut c_void, n: i64);
 
 /// Asks for room of `bytes` bytes for output `output`, whose size is known only at run time.
 /// Returns the new buffer, aligned to 64 bytes, or NULL when it cannot grow.
-pub type FnxGrow =
-    unsafe extern "C" fn(ctx: *const FnxCtx, output: u32, bytes: usize) -> *mut c_void;
+pub type FnxGrow = unsafe extern "C" fn(ctx: *const FnxCtx, output: u32, bytes: usize) -> *mut c_void;
 
 /// The execution context of a run: threads, growth of outputs, cancellation.
 #[repr(C)]
@@ -242,8 +240,7 @@ mod tests {
 
     #[test]
     fn every_code_has_its_own_text() {
-        let texts: std::collections::HashSet<_> =
-            (FNX_OK..=FNX_INTERNAL).map(error_string).collect();
+        let texts: std::collections::HashSet<_> = (FNX_OK..=FNX_INTERNAL).map(error_string).collect();
         assert_eq!(texts.len(), 8);
         assert!(!texts.contains(error_string(-1)));
         assert_eq!(error_string(i32::MAX), error_string(-1));

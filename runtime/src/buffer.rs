@@ -64,11 +64,7 @@ impl Block {
     const fn empty() -> Self {
         // SAFETY: ALIGNMENT is not zero.
         let start = unsafe { NonNull::new_unchecked(std::ptr::without_provenance_mut(ALIGNMENT)) };
-        Self {
-            start,
-            base: start,
-            layout: Layout::new::<()>(),
-        }
+        Self { start, base: start, layout: Layout::new::<()>() }
     }
 
     fn new(bytes: usize, zeroed: bool) -> Result<Self, BufferError> {
@@ -80,23 +76,13 @@ impl Block {
             .and_then(|padded| Layout::from_size_align(padded, align_of::<u64>()).ok())
             .ok_or(BufferError::TooLarge { bytes })?;
         // SAFETY: the layout's size is at least ALIGNMENT, so not zero.
-        let base = unsafe {
-            if zeroed {
-                alloc_zeroed(layout)
-            } else {
-                alloc(layout)
-            }
-        };
+        let base = unsafe { if zeroed { alloc_zeroed(layout) } else { alloc(layout) } };
         let base = NonNull::new(base).ok_or(BufferError::OutOfMemory { bytes })?;
         let skip = base.as_ptr().align_offset(ALIGNMENT);
         debug_assert!(skip < ALIGNMENT);
         // SAFETY: skip < ALIGNMENT and the allocation has ALIGNMENT bytes more than `bytes`.
         let start = unsafe { base.add(skip) };
-        Ok(Self {
-            start,
-            base,
-            layout,
-        })
+        Ok(Self { start, base, layout })
     }
 }
 
@@ -118,10 +104,7 @@ pub struct AlignedBuffer {
 
 impl Default for AlignedBuffer {
     fn default() -> Self {
-        Self {
-            block: Block::empty(),
-            len: 0,
-        }
+        Self { block: Block::empty(), len: 0 }
     }
 }
 
@@ -131,10 +114,7 @@ impl AlignedBuffer {
     /// # Errors
     /// [`BufferError::TooLarge`] or [`BufferError::OutOfMemory`].
     pub fn zeroed(len: usize) -> Result<Self, BufferError> {
-        Ok(Self {
-            block: Block::new(len, true)?,
-            len,
-        })
+        Ok(Self { block: Block::new(len, true)?, len })
     }
 
     /// As [`AlignedBuffer::zeroed`], refused above `limit` bytes.
@@ -154,16 +134,8 @@ impl AlignedBuffer {
         let block = Block::new(bytes.len(), false)?;
         // SAFETY: the block has `bytes.len()` bytes and is new, so nothing overlaps; every byte is
         // written before the buffer exists.
-        unsafe {
-            block
-                .start
-                .as_ptr()
-                .copy_from_nonoverlapping(bytes.as_ptr(), bytes.len())
-        };
-        Ok(Self {
-            block,
-            len: bytes.len(),
-        })
+        unsafe { block.start.as_ptr().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        Ok(Self { block, len: bytes.len() })
     }
 
     /// Grows to `len` bytes, keeping the contents; new bytes are zero. Does nothing when the
@@ -228,10 +200,7 @@ pub struct Arena {
 
 impl Default for Arena {
     fn default() -> Self {
-        Self {
-            block: Block::empty(),
-            capacity: 0,
-        }
+        Self { block: Block::empty(), capacity: 0 }
     }
 }
 
@@ -241,10 +210,7 @@ impl Arena {
     /// # Errors
     /// [`BufferError::TooLarge`] or [`BufferError::OutOfMemory`].
     pub fn new(capacity: usize) -> Result<Self, BufferError> {
-        Ok(Self {
-            block: Block::new(capacity, false)?,
-            capacity,
-        })
+        Ok(Self { block: Block::new(capacity, false)?, capacity })
     }
 
     /// Makes room for `capacity` bytes. Contents are lost when it grows, and the old memory goes
@@ -301,10 +267,7 @@ mod tests {
             assert_eq!(Arena::new(bytes).unwrap_err(), refused);
         }
         let bytes = 1usize << 56;
-        assert_eq!(
-            Arena::new(bytes).unwrap_err(),
-            BufferError::OutOfMemory { bytes }
-        );
+        assert_eq!(Arena::new(bytes).unwrap_err(), BufferError::OutOfMemory { bytes });
     }
 
     #[test]
@@ -325,10 +288,7 @@ mod tests {
         assert!(AlignedBuffer::zeroed_within(100, None).is_ok());
         assert_eq!(
             AlignedBuffer::zeroed_within(101, Some(100)).unwrap_err(),
-            BufferError::Limit {
-                bytes: 101,
-                limit: 100
-            }
+            BufferError::Limit { bytes: 101, limit: 100 }
         );
     }
 

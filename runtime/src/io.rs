@@ -289,10 +289,7 @@ impl ProgramIo {
             Dim::Computed(index) => index + 1,
             _ => 0,
         };
-        self.tensors()
-            .flat_map(|tensor| tensor.dims.iter().map(computed))
-            .max()
-            .unwrap_or(0)
+        self.tensors().flat_map(|tensor| tensor.dims.iter().map(computed)).max().unwrap_or(0)
     }
 
     /// Inputs, then outputs.
@@ -306,13 +303,7 @@ impl ProgramIo {
     /// [`IoError::Value`] for the first that makes no sense: a negative extent, a symbol or alias
     /// index without target, an input with a computed dim, an empty range.
     pub fn validate(&self) -> Result<(), IoError> {
-        let bad = |place: String, value: i64, expected| {
-            Err(IoError::Value {
-                place,
-                value,
-                expected,
-            })
-        };
+        let bad = |place: String, value: i64, expected| Err(IoError::Value { place, value, expected });
         let slots: usize = self.outputs.iter().map(|tensor| tensor.dims.len()).sum();
         for (index, tensor) in self.tensors().enumerate() {
             for (axis, dim) in tensor.dims.iter().enumerate() {
@@ -325,11 +316,7 @@ impl ProgramIo {
                         return bad(place(), symbol as i64, "the index of a symbol");
                     }
                     Dim::Computed(slot) if index < self.inputs.len() => {
-                        return bad(
-                            place(),
-                            slot as i64,
-                            "possible: an input's dim is not computed",
-                        );
+                        return bad(place(), slot as i64, "possible: an input's dim is not computed");
                     }
                     // At most one slot per axis of every output; `out_dims` is allocated by this.
                     Dim::Computed(slot) if slot >= slots => {
@@ -353,11 +340,7 @@ impl ProgramIo {
                 return bad("alias table".into(), input as i64, "the index of an input");
             }
             if output >= self.outputs.len() {
-                return bad(
-                    "alias table".into(),
-                    output as i64,
-                    "the index of an output",
-                );
+                return bad("alias table".into(), output as i64, "the index of an output");
             }
         }
         Ok(())
@@ -369,29 +352,15 @@ impl ProgramIo {
     /// [`IoError::Name`] when a name holds a NUL byte.
     pub fn to_c(&self) -> Result<IoTable, IoError> {
         let mut table = IoTable::default();
-        let inputs = self
-            .inputs
-            .iter()
-            .map(|info| table.tensor(info))
-            .collect::<Result<_, _>>()?;
-        let outputs = self
-            .outputs
-            .iter()
-            .map(|info| table.tensor(info))
-            .collect::<Result<_, _>>()?;
+        let inputs = self.inputs.iter().map(|info| table.tensor(info)).collect::<Result<_, _>>()?;
+        let outputs = self.outputs.iter().map(|info| table.tensor(info)).collect::<Result<_, _>>()?;
         let symbol = |info: &SymbolInfo| {
             let name = table.name(&info.name)?;
-            Ok(FnxSymbolInfo {
-                name,
-                min: info.min,
-                max: info.max,
-            })
+            Ok(FnxSymbolInfo { name, min: info.min, max: info.max })
         };
         let symbols = self.symbols.iter().map(symbol).collect::<Result<_, _>>()?;
-        let alias = |&(input, output): &(usize, usize)| FnxAlias {
-            input: input as u32,
-            output: output as u32,
-        };
+        let alias =
+            |&(input, output): &(usize, usize)| FnxAlias { input: input as u32, output: output as u32 };
         table.inputs = inputs;
         table.outputs = outputs;
         table.symbols = symbols;
@@ -423,19 +392,11 @@ impl ProgramIo {
         // SAFETY: counts and pointers belong together by the caller's promise, in every call below.
         let program = unsafe {
             Self {
-                inputs: list(io.inputs, io.num_inputs, "inputs", |&info| {
-                    tensor_from_c(info)
-                })?,
-                outputs: list(io.outputs, io.num_outputs, "outputs", |&info| {
-                    tensor_from_c(info)
-                })?,
+                inputs: list(io.inputs, io.num_inputs, "inputs", |&info| tensor_from_c(info))?,
+                outputs: list(io.outputs, io.num_outputs, "outputs", |&info| tensor_from_c(info))?,
                 symbols: list(io.symbols, io.num_symbols, "symbols", |info| {
                     let name = name_from_c(info.name)?;
-                    Ok(SymbolInfo {
-                        name,
-                        min: info.min,
-                        max: info.max,
-                    })
+                    Ok(SymbolInfo { name, min: info.min, max: info.max })
                 })?,
                 aliases: list(io.aliases, io.num_aliases, "the alias table", |alias| {
                     Ok((alias.input as usize, alias.output as usize))
@@ -461,10 +422,7 @@ unsafe fn list<C, R>(
         (0, _) => Ok(Vec::new()),
         (_, true) => Err(IoError::Null { what }),
         // SAFETY: not NULL; `count` elements by the caller's promise.
-        _ => unsafe { std::slice::from_raw_parts(start, count as usize) }
-            .iter()
-            .map(convert)
-            .collect(),
+        _ => unsafe { std::slice::from_raw_parts(start, count as usize) }.iter().map(convert).collect(),
     }
 }
 
@@ -476,9 +434,7 @@ unsafe fn name_from_c(name: *const c_char) -> Result<String, IoError> {
     }
     // SAFETY: a C string by the caller's promise.
     let name = unsafe { CStr::from_ptr(name) };
-    let text = name.to_str().map_err(|_| IoError::Name {
-        name: name.to_string_lossy().into(),
-    })?;
+    let text = name.to_str().map_err(|_| IoError::Name { name: name.to_string_lossy().into() })?;
     Ok(text.to_owned())
 }
 
@@ -487,11 +443,7 @@ unsafe fn name_from_c(name: *const c_char) -> Result<String, IoError> {
 unsafe fn tensor_from_c(info: FnxTensorInfo) -> Result<TensorInfo, IoError> {
     // SAFETY: by the caller's promise.
     let name = unsafe { name_from_c(info.name)? };
-    let unknown = |what, code| IoError::Code {
-        tensor: name.clone(),
-        what,
-        code,
-    };
+    let unknown = |what, code| IoError::Code { tensor: name.clone(), what, code };
     let dtype = DType::from_code(info.dtype).ok_or_else(|| unknown("dtype", info.dtype))?;
     let dim = |dim: &FnxDimInfo| {
         let index = || {
@@ -550,9 +502,7 @@ impl IoTable {
 
     /// Stores a name and returns where it stays.
     fn name(&mut self, name: &str) -> Result<*const c_char, IoError> {
-        let owned = CString::new(name).map_err(|_| IoError::Name {
-            name: name.to_owned(),
-        })?;
+        let owned = CString::new(name).map_err(|_| IoError::Name { name: name.to_owned() })?;
         let start = owned.as_ptr();
         self.names.push(owned);
         Ok(start)
@@ -566,21 +516,12 @@ impl IoTable {
                 Dim::Symbol(index) => (FNX_DIM_SYMBOL, index as i64),
                 Dim::Computed(index) => (FNX_DIM_COMPUTED, index as i64),
             };
-            FnxDimInfo {
-                kind,
-                reserved: 0,
-                value,
-            }
+            FnxDimInfo { kind, reserved: 0, value }
         };
         let dims: Box<[FnxDimInfo]> = info.dims.iter().map(dim).collect();
         let start = dims.as_ptr();
         self.dims.push(dims);
-        Ok(FnxTensorInfo {
-            name,
-            dtype: info.dtype.code(),
-            rank: info.dims.len() as u32,
-            dims: start,
-        })
+        Ok(FnxTensorInfo { name, dtype: info.dtype.code(), rank: info.dims.len() as u32, dims: start })
     }
 }
 
@@ -589,26 +530,15 @@ mod tests {
     use super::*;
 
     fn example() -> ProgramIo {
-        let tensor = |name: &str, dtype, dims: &[Dim]| TensorInfo {
-            name: name.into(),
-            dtype,
-            dims: dims.to_vec(),
-        };
+        let tensor =
+            |name: &str, dtype, dims: &[Dim]| TensorInfo { name: name.into(), dtype, dims: dims.to_vec() };
         ProgramIo {
             inputs: vec![
                 tensor("x", DType::F32, &[Dim::Symbol(0), Dim::Const(3)]),
                 tensor("état", DType::I64, &[]),
             ],
-            outputs: vec![tensor(
-                "y",
-                DType::BF16,
-                &[Dim::Computed(1), Dim::Symbol(0)],
-            )],
-            symbols: vec![SymbolInfo {
-                name: "batch".into(),
-                min: 1,
-                max: i64::MAX,
-            }],
+            outputs: vec![tensor("y", DType::BF16, &[Dim::Computed(1), Dim::Symbol(0)])],
+            symbols: vec![SymbolInfo { name: "batch".into(), min: 1, max: i64::MAX }],
             aliases: vec![(1, 0)],
         }
     }
@@ -641,40 +571,18 @@ mod tests {
         let good = table.as_c();
         // SAFETY: in every use the table is alive and counts are not raised.
         let read = |io: FnxIo| unsafe { ProgramIo::from_c(&raw const io) }.unwrap_err();
-        assert!(matches!(
-            read(FnxIo { size: 8, ..good }),
-            IoError::Size { size: 8, .. }
-        ));
-        let null = read(FnxIo {
-            outputs: std::ptr::null(),
-            ..good
-        });
+        assert!(matches!(read(FnxIo { size: 8, ..good }), IoError::Size { size: 8, .. }));
+        let null = read(FnxIo { outputs: std::ptr::null(), ..good });
         assert_eq!(null, IoError::Null { what: "outputs" });
-        let dangling = read(FnxIo {
-            num_symbols: 0,
-            ..good
-        });
+        let dangling = read(FnxIo { num_symbols: 0, ..good });
         assert!(dangling.to_string().contains("'x', axis 0"), "{dangling}");
         // SAFETY: NULL is allowed.
         assert!(unsafe { ProgramIo::from_c(std::ptr::null()) }.is_err());
 
         // SAFETY: the table is alive.
-        let unknown = FnxTensorInfo {
-            dtype: 77,
-            ..unsafe { *good.outputs }
-        };
-        let error = read(FnxIo {
-            outputs: &raw const unknown,
-            ..good
-        });
-        assert!(matches!(
-            error,
-            IoError::Code {
-                what: "dtype",
-                code: 77,
-                ..
-            }
-        ));
+        let unknown = FnxTensorInfo { dtype: 77, ..unsafe { *good.outputs } };
+        let error = read(FnxIo { outputs: &raw const unknown, ..good });
+        assert!(matches!(error, IoError::Code { what: "dtype", code: 77, .. }));
     }
 
     #[test]

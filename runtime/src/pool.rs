@@ -4,7 +4,7 @@
 //! The caller publishes a job by one store to a state word and works on it at once; a worker that
 //! sees the new state *joins* by a compare-and-swap on that word. When the caller finds no chunk
 //! left it closes the job and waits for those that joined, and for nobody else: a worker that was
-//! parked or not scheduled costs nothing, since its share is taken by others.
+//! parked or not scheduled is never waited for, since its share is taken by others.
 //!
 //! `0..n` is divided into one contiguous *home range* per participant, and each range into a few
 //! chunks. A participant works through its own range first and then takes chunks from the others.
@@ -16,9 +16,26 @@
 //!
 //! # Measured
 //! `cargo bench -p fornax-runtime --bench dispatch`, two threads on two cores of an AMD EPYC
-//! (Zen 5, KVM guest), nanoseconds per loop, median / 90th percentile:
+//! (Zen 5, KVM guest) that other work shared; nanoseconds per loop, the least median of five runs:
 //!
-//! MEASURED_TABLE
+//! | waiting                       | empty | empty idle |  meet | meet idle |
+//! |-------------------------------|------:|-----------:|------:|----------:|
+//! | spin 50 us, then park         |    70 |       3900 |   290 |     23000 |
+//! | spin 5 us, then park          |    70 |       9400 |   280 |     19500 |
+//! | spin without end              |    70 |         80 |   280 |       460 |
+//! | park at once                  |    70 |       7900 |   290 |     18900 |
+//! | mutex and condition variables |  4000 |       6300 |   600 |     19900 |
+//!
+//! `empty` is a loop of two empty bodies, back to back; `meet` one whose bodies wait for each other,
+//! so that both threads must take part; `idle` the same after half a millisecond without loops.
+//! In some runs `meet` was 1400 for every variant of this pool alike. Back to back, the hand-over costs a cache-line round trip however workers wait, and the default never
+//! pays for a worker that is late. Waking a parked worker costs its *caller* 4 to 13 microseconds of
+//! system call and the loop about 20: that is what spinning for 50 microseconds between the loops
+//! of a program avoids, and why a loop of less than about 20 microseconds gains nothing from
+//! threads after a longer serial part.
+//!
+//! A loop of 64 units whose last eighth costs four times as much: 41 microseconds with 1, 2 or 4
+//! chunks per thread, 33.5 (the ideal) with 8 or 16; hence 8.
 
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
@@ -75,14 +92,10 @@ pub struct PoolOptions {
 }
 
 impl PoolOptions {
-    /// The defaults for `threads` threads: 50 microseconds of spinning, 4 chunks per thread.
+    /// The defaults for `threads` threads: 50 microseconds of spinning, 8 chunks per thread.
     #[must_use]
     pub const fn new(threads: usize) -> Self {
-        Self {
-            threads,
-            spin: Duration::from_micros(50),
-            chunks_per_thread: 4,
-        }
+        Self { threads, spin: Duration::from_micros(50), chunks_per_thread: 4 }
     }
 }
 
@@ -197,11 +210,7 @@ fn with_frame<R>(pool: *const Shared, worker: u32, f: impl FnOnce() -> R) -> R {
         }
     }
     let outer = INNERMOST.get();
-    let frame = Frame {
-        pool,
-        worker,
-        outer,
-    };
+    let frame = Frame { pool, worker, outer };
     let _restore = Restore(outer);
     INNERMOST.set(&raw const frame);
     f()
@@ -242,11 +251,7 @@ impl Shared {
                 mode: FloatMode::current(),
             }),
             caller: Mutex::new(None),
-            spin: if options.threads <= cores {
-                options.spin
-            } else {
-                Duration::ZERO
-            },
+            spin: if options.threads <= cores { options.spin } else { Duration::ZERO },
             chunks_per_thread: i64::from(options.chunks_per_thread.max(1)),
         }
     }
@@ -263,16 +268,8 @@ impl Shared {
             with_frame(self, worker, || unsafe { body(arg, 0, n, worker) });
             return;
         }
-        let width = self
-            .lanes
-            .len()
-            .min(usize::try_from(n).unwrap_or(usize::MAX));
-        let job = Job {
-            body,
-            arg,
-            n,
-            mode: FloatMode::current(),
-        };
+        let width = self.lanes.len().min(usize::try_from(n).unwrap_or(usize::MAX));
+        let job = Job { body, arg, n, mode: FloatMode::current() };
         self.publish(job, width);
         self.work(&job, width, 0);
         self.close();
@@ -282,9 +279,7 @@ impl Shared {
     /// Opens a job to workers `1..width`. The caller holds `busy`.
     fn publish(&self, job: Job, width: usize) {
         for (lane, slot) in self.lanes.iter().enumerate().take(width) {
-            slot.0
-                .next
-                .store(home_begin(job.n, width, lane), Ordering::Relaxed);
+            slot.0.next.store(home_begin(job.n, width, lane), Ordering::Relaxed);
         }
         // SAFETY: the last job is closed and `close` saw every worker leave it, so nobody reads
         // the cell; `busy` keeps other writers away. The store below releases it to those who join.
@@ -320,11 +315,7 @@ impl Shared {
         let next = &self.lanes[lane].0.next;
         let mut begin = next.load(Ordering::Relaxed);
         while begin < end {
-            let to = if end - begin < 2 * chunk {
-                end
-            } else {
-                begin + chunk
-            };
+            let to = if end - begin < 2 * chunk { end } else { begin + chunk };
             match next.compare_exchange_weak(begin, to, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return Some(begin..to),
                 Err(now) => begin = now,
@@ -339,9 +330,7 @@ impl Shared {
         let mut since = None;
         while state & ACTIVE != 0 {
             let since = *since.get_or_insert_with(Instant::now);
-            if !spin_for(since, self.spin, || {
-                self.state.0.load(Ordering::Acquire) & ACTIVE == 0
-            }) {
+            if !spin_for(since, self.spin, || self.state.0.load(Ordering::Acquire) & ACTIVE == 0) {
                 self.park_caller();
             }
             state = self.state.0.load(Ordering::Acquire);
@@ -362,12 +351,8 @@ impl Shared {
     fn try_join(&self, worker: usize, seen: &mut u64) -> Option<(Job, usize)> {
         let mut state = self.state.0.load(Ordering::Acquire);
         while state & OPEN != 0 && epoch(state) != *seen && worker < width(state) {
-            let joined = self.state.0.compare_exchange_weak(
-                state,
-                state + 1,
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            );
+            let joined =
+                self.state.0.compare_exchange_weak(state, state + 1, Ordering::AcqRel, Ordering::Acquire);
             match joined {
                 Ok(_) => {
                     *seen = epoch(state);
@@ -385,11 +370,7 @@ impl Shared {
     fn leave(&self) {
         let before = self.state.0.fetch_sub(1, Ordering::AcqRel);
         if before & ACTIVE == 1 && before & CALLER_PARKED != 0 {
-            let caller = self
-                .caller
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone();
+            let caller = self.caller.lock().unwrap_or_else(PoisonError::into_inner).clone();
             if let Some(caller) = caller {
                 caller.unpark();
             }
@@ -399,14 +380,18 @@ impl Shared {
     /// Whether a worker that has seen epoch `seen` has anything to do.
     fn calls(&self, worker: usize, seen: u64) -> bool {
         let state = self.state.0.load(Ordering::SeqCst);
-        state & SHUTDOWN != 0
-            || (state & OPEN != 0 && epoch(state) != seen && worker < width(state))
+        state & SHUTDOWN != 0 || (state & OPEN != 0 && epoch(state) != seen && worker < width(state))
     }
 
-    /// Waits for something to do: spins, then parks.
+    /// Waits for something to do: spins until the pool was idle for a whole spin time, then parks.
     fn idle(&self, worker: usize, seen: u64) {
-        if spin_for(Instant::now(), self.spin, || self.calls(worker, seen)) {
-            return;
+        // Loops that came and went meanwhile, too short to join, mean that more are likely.
+        let mut last = None;
+        while last != Some(epoch(self.state.0.load(Ordering::Relaxed))) {
+            last = Some(epoch(self.state.0.load(Ordering::Relaxed)));
+            if spin_for(Instant::now(), self.spin, || self.calls(worker, seen)) {
+                return;
+            }
         }
         let parked = &self.lanes[worker].0.parked;
         parked.store(true, Ordering::SeqCst);
@@ -473,10 +458,7 @@ impl ThreadPool {
             return Err(PoolError::Threads { threads });
         }
         let shared = Arc::new(Shared::new(options));
-        let mut pool = Self {
-            shared,
-            workers: Vec::with_capacity(threads - 1),
-        };
+        let mut pool = Self { shared, workers: Vec::with_capacity(threads - 1) };
         for index in 1..threads {
             let shared = Arc::clone(&pool.shared);
             let worker = thread::Builder::new()
@@ -513,24 +495,15 @@ impl ThreadPool {
     /// # Errors
     /// [`PoolError::BodyPanicked`] with the first panic's message, after every other chunk is done.
     pub fn run<F: Fn(Range<i64>, u32) + Sync>(&self, n: i64, body: &F) -> Result<(), PoolError> {
-        let call = ClosureCall {
-            body,
-            panic: Mutex::new(None),
-        };
+        let call = ClosureCall { body, panic: Mutex::new(None) };
         // SAFETY: `call_closure::<F>` takes a `ClosureCall<F>`, which is shared between threads
         // (F is Sync), outlives the loop, and catches panics.
         unsafe {
             self.parallel_for(n, call_closure::<F>, (&raw const call).cast_mut().cast());
         }
-        match call
-            .panic
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner)
-        {
+        match call.panic.into_inner().unwrap_or_else(PoisonError::into_inner) {
             None => Ok(()),
-            Some(payload) => Err(PoolError::BodyPanicked {
-                message: panic_message(&*payload),
-            }),
+            Some(payload) => Err(PoolError::BodyPanicked { message: panic_message(&*payload) }),
         }
     }
 
@@ -563,12 +536,7 @@ impl Drop for ThreadPool {
 }
 
 /// [`crate::abi::FnxParallelFor`] of a context made by [`ThreadPool::context`].
-unsafe extern "C" fn parallel_for_of_pool(
-    ctx: *const FnxCtx,
-    body: FnxBody,
-    arg: *mut c_void,
-    n: i64,
-) {
+unsafe extern "C" fn parallel_for_of_pool(ctx: *const FnxCtx, body: FnxBody, arg: *mut c_void, n: i64) {
     // SAFETY: the context is one made by `ThreadPool::context`, whose `data` is the pool's shared
     // state, alive as long as the pool.
     let shared = unsafe { &*(*ctx).data.cast::<Shared>() };

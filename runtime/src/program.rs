@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::abi::{
-    ABI_VERSION, ARGS_SIZE, FNX_ABI, FNX_CANCELLED, FNX_CAPACITY, FNX_DIMS, FNX_INDEX, FNX_OK,
-    FNX_SHAPE, FnxArgs, error_string,
+    ABI_VERSION, ARGS_SIZE, FNX_ABI, FNX_CANCELLED, FNX_CAPACITY, FNX_DIMS, FNX_INDEX, FNX_OK, FNX_SHAPE,
+    FnxArgs, error_string,
 };
 use crate::buffer::{AlignedBuffer, Arena, BufferError};
 use crate::io::{Dim, IoError, ProgramIo, TensorInfo};
@@ -78,10 +78,7 @@ impl fmt::Debug for InstanceOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InstanceOptions")
             .field("threads", &self.pool.threads())
-            .field(
-                "weights",
-                &self.weights.as_ref().map(|weights| weights.len()),
-            )
+            .field("weights", &self.weights.as_ref().map(|weights| weights.len()))
             .field("memory_limit", &self.memory_limit)
             .finish_non_exhaustive()
     }
@@ -160,9 +157,7 @@ pub enum RunError {
     #[error("for these dims the program would need more scratch memory than can be addressed")]
     ScratchOverflow,
     /// The memory limit does not allow the scratch of this run.
-    #[error(
-        "the run needs {needed} bytes of scratch; {in_use} bytes are in use and the limit is {limit}"
-    )]
+    #[error("the run needs {needed} bytes of scratch; {in_use} bytes are in use and the limit is {limit}")]
     MemoryLimit {
         /// Scratch of this run.
         needed: usize,
@@ -212,10 +207,7 @@ impl RunError {
             FNX_CANCELLED => Err(Self::Cancelled),
             // The structures given are those of this version, so their size is not at fault.
             FNX_ABI => Err(Self::Program { code, detail: None }),
-            _ => Err(Self::Program {
-                code,
-                detail: (detail >= 0).then_some(detail),
-            }),
+            _ => Err(Self::Program { code, detail: (detail >= 0).then_some(detail) }),
         }
     }
 }
@@ -256,10 +248,7 @@ pub struct Instance {
 
 impl fmt::Debug for Instance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Instance")
-            .field("io", &self.io)
-            .field("options", &self.options)
-            .finish()
+        f.debug_struct("Instance").field("io", &self.io).field("options", &self.options).finish()
     }
 }
 
@@ -278,29 +267,18 @@ impl Drop for Lease<'_> {
 
 /// The length in bytes of a tensor whose dims are constants and symbols.
 fn byte_length(tensor: &TensorInfo, dims: &[i64]) -> Option<usize> {
-    tensor
-        .dims
-        .iter()
-        .try_fold(tensor.dtype.size(), |bytes, dim| {
-            let extent = match *dim {
-                Dim::Const(extent) => extent,
-                Dim::Symbol(index) => *dims.get(index)?,
-                Dim::Computed(_) => return None,
-            };
-            bytes.checked_mul(usize::try_from(extent).ok()?)
-        })
+    tensor.dims.iter().try_fold(tensor.dtype.size(), |bytes, dim| {
+        let extent = match *dim {
+            Dim::Const(extent) => extent,
+            Dim::Symbol(index) => *dims.get(index)?,
+            Dim::Computed(_) => return None,
+        };
+        bytes.checked_mul(usize::try_from(extent).ok()?)
+    })
 }
 
 fn check_count(what: &'static str, expected: usize, found: usize) -> Result<(), RunError> {
-    if expected == found {
-        Ok(())
-    } else {
-        Err(RunError::Count {
-            what,
-            expected,
-            found,
-        })
-    }
+    if expected == found { Ok(()) } else { Err(RunError::Count { what, expected, found }) }
 }
 
 /// Checks one buffer against the tensor it is for.
@@ -311,18 +289,11 @@ fn check_buffer(
     found: usize,
 ) -> Result<(), RunError> {
     if expected != found {
-        return Err(RunError::Length {
-            tensor: tensor.name.clone(),
-            expected,
-            found,
-        });
+        return Err(RunError::Length { tensor: tensor.name.clone(), expected, found });
     }
     let alignment = tensor.dtype.size();
     if expected != 0 && !start.addr().is_multiple_of(alignment) {
-        return Err(RunError::Alignment {
-            tensor: tensor.name.clone(),
-            alignment,
-        });
+        return Err(RunError::Alignment { tensor: tensor.name.clone(), alignment });
     }
     Ok(())
 }
@@ -348,34 +319,18 @@ impl Instance {
         options: InstanceOptions,
     ) -> Result<Self, InstanceError> {
         if entry.abi_version != ABI_VERSION {
-            return Err(InstanceError::AbiVersion {
-                found: entry.abi_version,
-            });
+            return Err(InstanceError::AbiVersion { found: entry.abi_version });
         }
         io.validate()?;
-        let computed = |tensor: &&TensorInfo| {
-            tensor
-                .dims
-                .iter()
-                .any(|dim| matches!(dim, Dim::Computed(_)))
-        };
+        let computed = |tensor: &&TensorInfo| tensor.dims.iter().any(|dim| matches!(dim, Dim::Computed(_)));
         if options.byte_lengths.is_none()
             && let Some(tensor) = io.outputs.iter().find(computed)
         {
-            return Err(InstanceError::ByteLengths {
-                output: tensor.name.clone(),
-            });
+            return Err(InstanceError::ByteLengths { output: tensor.name.clone() });
         }
         let weights = options.weights.as_ref().map_or(0, |weights| weights.len());
-        crate::buffer::check_limit(weights, options.memory_limit)
-            .map_err(InstanceError::Weights)?;
-        Ok(Self {
-            entry,
-            io,
-            options,
-            workspaces: Mutex::default(),
-            _code: code,
-        })
+        crate::buffer::check_limit(weights, options.memory_limit).map_err(InstanceError::Weights)?;
+        Ok(Self { entry, io, options, workspaces: Mutex::default(), _code: code })
     }
 
     /// Inputs, outputs and symbols.
@@ -416,12 +371,7 @@ impl Instance {
     /// # Errors
     /// See [`RunError`]. Nothing is run, and nothing written, unless counts, dims, lengths and
     /// alignments are right and scratch could be had.
-    pub fn run(
-        &self,
-        dims: &[i64],
-        inputs: &[&[u8]],
-        outputs: &mut [&mut [u8]],
-    ) -> Result<(), RunError> {
+    pub fn run(&self, dims: &[i64], inputs: &[&[u8]], outputs: &mut [&mut [u8]]) -> Result<(), RunError> {
         self.run_with(dims, inputs, outputs, None, None)
     }
 
@@ -439,12 +389,7 @@ impl Instance {
         cancel: Option<&CancelToken>,
     ) -> Result<(), RunError> {
         let mut workspace = self.prepare(dims, inputs.len(), outputs.len())?;
-        let Workspace {
-            inputs: starts,
-            outputs: out_starts,
-            lengths,
-            ..
-        } = &mut workspace.workspace;
+        let Workspace { inputs: starts, outputs: out_starts, lengths, .. } = &mut workspace.workspace;
         for ((tensor, bytes), &length) in self.io.inputs.iter().zip(inputs).zip(&*lengths) {
             check_buffer(tensor, length, bytes.as_ptr(), bytes.len())?;
             starts.push(bytes.as_ptr().cast());
@@ -476,12 +421,7 @@ impl Instance {
         cancel: Option<&CancelToken>,
     ) -> Result<(), RunError> {
         let mut workspace = self.prepare(dims, inputs.len(), outputs.len())?;
-        let Workspace {
-            inputs: starts,
-            outputs: out_starts,
-            lengths,
-            ..
-        } = &mut workspace.workspace;
+        let Workspace { inputs: starts, outputs: out_starts, lengths, .. } = &mut workspace.workspace;
         for ((tensor, &start), &length) in self.io.inputs.iter().zip(inputs).zip(&*lengths) {
             check_buffer(tensor, length, start, length)?;
             starts.push(start.cast());
@@ -561,10 +501,7 @@ impl Instance {
     }
 
     fn weights(&self) -> *const c_void {
-        self.options
-            .weights
-            .as_ref()
-            .map_or(ptr::null(), |weights| weights.as_ptr().cast())
+        self.options.weights.as_ref().map_or(ptr::null(), |weights| weights.as_ptr().cast())
     }
 
     fn check_dims(&self, dims: &[i64]) -> Result<(), RunError> {
@@ -593,9 +530,7 @@ impl Instance {
     }
 
     fn lock(&self) -> MutexGuard<'_, Workspaces> {
-        self.workspaces
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.workspaces.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a workspace of at least `needed` bytes of scratch.
@@ -604,22 +539,11 @@ impl Instance {
         let mut workspace = all.take(needed);
         let old = workspace.scratch.capacity();
         if old >= needed {
-            return Ok(Lease {
-                instance: self,
-                workspace,
-            });
+            return Ok(Lease { instance: self, workspace });
         }
-        let weights = self
-            .options
-            .weights
-            .as_ref()
-            .map_or(0, |weights| weights.len());
+        let weights = self.options.weights.as_ref().map_or(0, |weights| weights.len());
         let limit = self.options.memory_limit.unwrap_or(usize::MAX);
-        let fits = |in_use: usize| {
-            in_use
-                .checked_add(needed)
-                .is_some_and(|total| total <= limit)
-        };
+        let fits = |in_use: usize| in_use.checked_add(needed).is_some_and(|total| total <= limit);
         let in_use = |all: &Workspaces| weights.saturating_add(all.scratch_bytes - old);
         if !fits(in_use(&all)) {
             all.release_idle();
@@ -627,11 +551,7 @@ impl Instance {
         if !fits(in_use(&all)) {
             let in_use = in_use(&all);
             all.idle.push(workspace);
-            return Err(RunError::MemoryLimit {
-                needed,
-                in_use,
-                limit,
-            });
+            return Err(RunError::MemoryLimit { needed, in_use, limit });
         }
         // Counted before it exists, so that the limit holds while the lock is released.
         all.scratch_bytes = all.scratch_bytes - old + needed;
@@ -640,10 +560,7 @@ impl Instance {
             self.lock().scratch_bytes -= needed;
             return Err(error.into());
         }
-        Ok(Lease {
-            instance: self,
-            workspace,
-        })
+        Ok(Lease { instance: self, workspace })
     }
 }
 
@@ -660,11 +577,7 @@ impl Workspaces {
     }
 
     fn release_idle(&mut self) {
-        let idle: usize = self
-            .idle
-            .iter()
-            .map(|workspace| workspace.scratch.capacity())
-            .sum();
+        let idle: usize = self.idle.iter().map(|workspace| workspace.scratch.capacity()).sum();
         self.scratch_bytes -= idle;
         self.idle.clear();
     }

@@ -1,8 +1,5 @@
 //! The thread pool: coverage of the index range, concurrency, nesting, panics, float mode.
-#![allow(
-    unsafe_code,
-    reason = "cells shared between bodies, and the float control register"
-)]
+#![allow(unsafe_code, reason = "cells shared between bodies, and the float control register")]
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -14,20 +11,11 @@ use fornax_runtime::{PoolError, PoolOptions, ThreadPool};
 
 /// Fewer rounds where every memory access is checked.
 fn rounds(usual: usize) -> usize {
-    if std::env::var_os("FORNAX_SLOW_MACHINE").is_some() {
-        usual / 20 + 1
-    } else {
-        usual
-    }
+    if std::env::var_os("FORNAX_SLOW_MACHINE").is_some() { usual / 20 + 1 } else { usual }
 }
 
 fn pool(threads: usize, spin: Duration, chunks_per_thread: u32) -> ThreadPool {
-    ThreadPool::with_options(&PoolOptions {
-        threads,
-        spin,
-        chunks_per_thread,
-    })
-    .unwrap()
+    ThreadPool::with_options(&PoolOptions { threads, spin, chunks_per_thread }).unwrap()
 }
 
 #[test]
@@ -44,12 +32,7 @@ fn every_index_is_visited_once() {
                     });
                 })
                 .unwrap();
-                assert!(
-                    visits
-                        .iter()
-                        .all(|count| count.load(Ordering::Relaxed) == 1),
-                    "{n}"
-                );
+                assert!(visits.iter().all(|count| count.load(Ordering::Relaxed) == 1), "{n}");
             }
         }
     }
@@ -114,10 +97,7 @@ fn workers_take_part_after_parking() {
         let threads = Mutex::new(HashSet::new());
         let met = AtomicU32::new(0);
         pool.run(2, &|_, worker| {
-            threads
-                .lock()
-                .unwrap()
-                .insert((std::thread::current().id(), worker));
+            threads.lock().unwrap().insert((std::thread::current().id(), worker));
             met.fetch_add(1, Ordering::SeqCst);
             // Both chunks are in flight at once only when two threads have one each.
             while met.load(Ordering::SeqCst) < 2 {
@@ -127,10 +107,7 @@ fn workers_take_part_after_parking() {
         .unwrap();
         let threads = threads.into_inner().unwrap();
         assert_eq!(threads.len(), 2);
-        assert!(
-            threads.contains(&(std::thread::current().id(), 0)),
-            "the caller is worker 0"
-        );
+        assert!(threads.contains(&(std::thread::current().id(), 0)), "the caller is worker 0");
     }
 }
 
@@ -242,47 +219,58 @@ fn dropping_joins_spinning_and_parked_workers() {
 #[cfg(target_arch = "x86_64")]
 mod float_mode {
     use super::*;
-    use std::hint::black_box;
 
-    /// Flush-to-zero and denormals-are-zero in MXCSR.
-    const FLUSH: u32 = 1 << 15 | 1 << 6;
+    /// Rounding up, flush-to-zero and denormals-are-zero in MXCSR.
+    const UNUSUAL: u32 = 0b10 << 13 | 1 << 15 | 1 << 6;
+    const ROUNDING: u32 = 0b11 << 13;
 
-    fn with_flush<R>(f: impl FnOnce() -> R) -> R {
-        let mut saved = 0u32;
-        // SAFETY: MXCSR is stored to and loaded from locals; only defined bits are set.
-        unsafe { std::arch::asm!("stmxcsr [{}]", in(reg) &raw mut saved) };
-        let flushing = saved | FLUSH;
-        // SAFETY: as above.
-        unsafe { std::arch::asm!("ldmxcsr [{}]", in(reg) &raw const flushing) };
+    /// MXCSR without its six status flags.
+    fn mode() -> u32 {
+        let mut mxcsr = 0u32;
+        // SAFETY: stores 32 bits to a local.
+        unsafe { std::arch::asm!("stmxcsr [{}]", in(reg) &raw mut mxcsr) };
+        mxcsr & !0x3f
+    }
+
+    fn with_mode<R>(mode: u32, f: impl FnOnce() -> R) -> R {
+        // SAFETY: loads from a local, with defined bits only.
+        let load = |mxcsr: u32| unsafe {
+            std::arch::asm!("ldmxcsr [{}]", in(reg) &raw const mxcsr);
+        };
+        let saved = self::mode();
+        load(mode);
         let result = f();
-        // SAFETY: as above.
-        unsafe { std::arch::asm!("ldmxcsr [{}]", in(reg) &raw const saved) };
+        load(saved);
         result
     }
 
-    /// Which workers saw a product below the smallest normal number become zero.
-    fn flushed_on(pool: &ThreadPool) -> [bool; 2] {
+    /// The mode that each of two workers runs in.
+    fn modes_on(pool: &ThreadPool) -> [u32; 2] {
         let met = AtomicU32::new(0);
-        let seen = Mutex::new([None; 2]);
+        let seen: [AtomicU32; 2] = Default::default();
         pool.run(2, &|_, worker| {
             met.fetch_add(1, Ordering::SeqCst);
             while met.load(Ordering::SeqCst) < 2 {
                 std::thread::yield_now();
             }
-            let tiny = black_box(f32::MIN_POSITIVE) * black_box(0.5f32);
-            seen.lock().unwrap()[worker as usize] = Some(tiny.to_bits() == 0);
+            seen[worker as usize].store(mode(), Ordering::SeqCst);
         })
         .unwrap();
-        seen.into_inner().unwrap().map(Option::unwrap)
+        seen.map(AtomicU32::into_inner)
     }
 
     #[test]
     fn workers_run_in_the_callers_mode() {
         let pool = pool(2, Duration::from_micros(50), 1);
+        let usual = mode();
         for _ in 0..10 {
-            assert_eq!(flushed_on(&pool), [false, false]);
-            assert_eq!(with_flush(|| flushed_on(&pool)), [true, true]);
+            assert_eq!(modes_on(&pool), [usual; 2]);
+            with_mode(usual | UNUSUAL, || {
+                let unusual = mode();
+                assert_ne!(unusual & ROUNDING, usual & ROUNDING);
+                assert_eq!(modes_on(&pool), [unusual; 2]);
+            });
         }
-        assert_eq!(flushed_on(&pool), [false, false]);
+        assert_eq!(modes_on(&pool), [usual; 2]);
     }
 }

@@ -1,8 +1,5 @@
 //! `Instance` with a program written by hand against the C ABI.
-#![allow(
-    unsafe_code,
-    reason = "the program under test is on the other side of the ABI"
-)]
+#![allow(unsafe_code, reason = "the program under test is on the other side of the ABI")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -84,10 +81,7 @@ unsafe extern "C" fn run(args: *const FnxArgs) -> i32 {
             partial: args.scratch.cast(),
             weights: args.weights.cast(),
         };
-        assert_eq!(
-            (block.partial.addr() % 64, block.weights.addr() % 64),
-            (0, 0)
-        );
+        assert_eq!((block.partial.addr() % 64, block.weights.addr() % 64), (0, 0));
         let fault = if n > 0 { -*x } else { 0.0 };
         if fault >= 1.0 {
             if fault < 100.0 {
@@ -112,40 +106,24 @@ unsafe extern "C" fn run(args: *const FnxArgs) -> i32 {
 unsafe extern "C" fn scratch(dims: *const i64, max_threads: u32) -> usize {
     // SAFETY: the program has one symbol.
     let n = unsafe { *dims } as usize;
-    n.checked_mul(1024)
-        .and_then(|rows| rows.checked_add(max_threads as usize * 64))
-        .unwrap_or(usize::MAX)
+    n.checked_mul(1024).and_then(|rows| rows.checked_add(max_threads as usize * 64)).unwrap_or(usize::MAX)
 }
 
-const ENTRY: Entry = Entry {
-    abi_version: ABI_VERSION,
-    run,
-    scratch_bytes: scratch,
-};
+const ENTRY: Entry = Entry { abi_version: ABI_VERSION, run, scratch_bytes: scratch };
 
 fn io() -> ProgramIo {
-    let tensor = |name: &str, dims: &[Dim]| TensorInfo {
-        name: name.into(),
-        dtype: DType::F32,
-        dims: dims.to_vec(),
-    };
+    let tensor =
+        |name: &str, dims: &[Dim]| TensorInfo { name: name.into(), dtype: DType::F32, dims: dims.to_vec() };
     ProgramIo {
         inputs: vec![tensor("x", &[Dim::Symbol(0), Dim::Const(3)])],
         outputs: vec![tensor("y", &[Dim::Symbol(0)])],
-        symbols: vec![SymbolInfo {
-            name: "n".into(),
-            min: 0,
-            max: i64::MAX,
-        }],
+        symbols: vec![SymbolInfo { name: "n".into(), min: 0, max: i64::MAX }],
         aliases: vec![],
     }
 }
 
 fn options(threads: usize, memory_limit: Option<usize>) -> InstanceOptions {
-    let weights: Vec<u8> = [1.0f32, 10.0, 100.0]
-        .iter()
-        .flat_map(|x| x.to_ne_bytes())
-        .collect();
+    let weights: Vec<u8> = [1.0f32, 10.0, 100.0].iter().flat_map(|x| x.to_ne_bytes()).collect();
     InstanceOptions {
         pool: Arc::new(ThreadPool::new(threads).unwrap()),
         weights: Some(Arc::new(AlignedBuffer::copy_of(&weights).unwrap())),
@@ -167,9 +145,7 @@ fn bytes(values: impl IntoIterator<Item = f32>) -> AlignedBuffer {
 
 fn floats(buffer: &AlignedBuffer) -> Vec<f32> {
     let words = buffer.as_slice().chunks_exact(4);
-    words
-        .map(|word| f32::from_ne_bytes(word.try_into().unwrap()))
-        .collect()
+    words.map(|word| f32::from_ne_bytes(word.try_into().unwrap())).collect()
 }
 
 fn rows_of(n: usize, seed: f32) -> (AlignedBuffer, Vec<f32>) {
@@ -214,11 +190,7 @@ fn a_warm_run_allocates_nothing() {
     let instance = make(options(2, None));
     let (x, expected) = rows_of(64, 0.0);
     let mut y = AlignedBuffer::zeroed(256).unwrap();
-    let mut once = || {
-        instance
-            .run(&[64], &[x.as_slice()], &mut [y.as_mut_slice()])
-            .unwrap()
-    };
+    let mut once = || instance.run(&[64], &[x.as_slice()], &mut [y.as_mut_slice()]).unwrap();
     once();
     let before = ALLOCATIONS.get();
     (0..100).for_each(|_| once());
@@ -252,27 +224,14 @@ fn codes_of_the_program_become_errors() {
         let detail = Some(40 + i64::from(code));
         assert_eq!(failing(code as f32), RunError::Program { code, detail });
     }
-    assert_eq!(
-        failing(103.0),
-        RunError::Program {
-            code: FNX_SHAPE,
-            detail: None
-        }
-    );
+    assert_eq!(failing(103.0), RunError::Program { code: FNX_SHAPE, detail: None });
     let index = failing(FNX_INDEX as f32);
     assert!(index.is_bad_input());
-    assert_eq!(
-        index.to_string(),
-        "FNX_INDEX: an index is out of range (message 44)"
-    );
+    assert_eq!(index.to_string(), "FNX_INDEX: an index is out of range (message 44)");
     assert!(!failing(FNX_INTERNAL as f32).is_bad_input());
     assert!(failing(99.0).to_string().starts_with("unknown error code"));
     let (x, expected) = rows_of(1, 0.0);
-    assert_eq!(
-        run_rows(&instance, &x, 1).unwrap(),
-        expected,
-        "usable after errors"
-    );
+    assert_eq!(run_rows(&instance, &x, 1).unwrap(), expected, "usable after errors");
 }
 
 #[test]
@@ -302,14 +261,8 @@ fn wrong_calls_are_refused_before_anything_runs() {
         result.unwrap_err().to_string()
     };
     let x = x.as_slice();
-    assert_eq!(
-        call(&[], &[x], 0, 8),
-        "the program takes 1 symbolic dims, 0 were given"
-    );
-    assert_eq!(
-        call(&[2], &[], 0, 8),
-        "the program takes 1 inputs, 0 were given"
-    );
+    assert_eq!(call(&[], &[x], 0, 8), "the program takes 1 symbolic dims, 0 were given");
+    assert_eq!(call(&[2], &[], 0, 8), "the program takes 1 inputs, 0 were given");
     assert!(call(&[-1], &[x], 0, 8).contains("'n' is -1"));
     assert!(call(&[2], &[x], 0, 8).contains("'x' needs 24 bytes"));
     assert!(call(&[2], &[&x[..24]], 0, 12).contains("'y' needs 8 bytes"));
@@ -320,14 +273,7 @@ fn wrong_calls_are_refused_before_anything_runs() {
 
     let mut outputs: [&mut [u8]; 0] = [];
     let missing = instance.run(&[2], &[&x[..24]], &mut outputs).unwrap_err();
-    assert_eq!(
-        missing,
-        RunError::Count {
-            what: "outputs",
-            expected: 1,
-            found: 0
-        }
-    );
+    assert_eq!(missing, RunError::Count { what: "outputs", expected: 1, found: 0 });
 }
 
 #[test]
@@ -341,14 +287,7 @@ fn the_memory_limit_holds() {
     assert_eq!(run_rows(&instance, &x, 4).unwrap(), expected);
     let error = run_rows(&instance, &rows_of(5, 0.0).0, 5).unwrap_err();
     let limit = weights + 64 + 4 * 1024;
-    assert_eq!(
-        error,
-        RunError::MemoryLimit {
-            needed: 64 + 5 * 1024,
-            in_use: weights,
-            limit
-        }
-    );
+    assert_eq!(error, RunError::MemoryLimit { needed: 64 + 5 * 1024, in_use: weights, limit });
     assert_eq!(run_rows(&instance, &x, 4).unwrap(), expected);
     assert_eq!(instance.resident_scratch_bytes(), 64 + 4 * 1024);
 
@@ -370,18 +309,10 @@ fn impossible_scratch_is_an_error_and_leaves_the_instance_usable() {
 
 #[test]
 fn another_abi_version_is_refused() {
-    let entry = Entry {
-        abi_version: ABI_VERSION + 1,
-        ..ENTRY
-    };
+    let entry = Entry { abi_version: ABI_VERSION + 1, ..ENTRY };
     // SAFETY: as in `make`.
     let error = unsafe { Instance::new(entry, io(), Arc::new(()), options(1, None)) }.unwrap_err();
-    assert_eq!(
-        error,
-        InstanceError::AbiVersion {
-            found: ABI_VERSION + 1
-        }
-    );
+    assert_eq!(error, InstanceError::AbiVersion { found: ABI_VERSION + 1 });
 }
 
 mod computed {
@@ -423,11 +354,7 @@ mod computed {
                 bytes.is_some()
             }));
         }
-        let entry = Entry {
-            abi_version: ABI_VERSION,
-            run: positive,
-            scratch_bytes: none,
-        };
+        let entry = Entry { abi_version: ABI_VERSION, run: positive, scratch_bytes: none };
         // SAFETY: static functions that follow `io` with these lengths.
         unsafe { Instance::new(entry, io, Arc::new(()), options) }
     }
@@ -440,26 +367,14 @@ mod computed {
         let instance = instance(true).unwrap();
         let (x, mut y) = (bytes([1.0, -2.0, 3.0]), AlignedBuffer::zeroed(12).unwrap());
         let mut out_dims = [0];
-        let result = instance.run_with(
-            &[3],
-            &[x.as_slice()],
-            &mut [y.as_mut_slice()],
-            Some(&mut out_dims),
-            None,
-        );
+        let result =
+            instance.run_with(&[3], &[x.as_slice()], &mut [y.as_mut_slice()], Some(&mut out_dims), None);
         assert_eq!((result, out_dims), (Ok(()), [2]));
         assert_eq!(floats(&y), [1.0, 3.0, 0.0]);
         let outputs = &mut [y.as_mut_slice()];
         assert_eq!(instance.run(&[3], &[x.as_slice()], outputs), Ok(()));
         let wrong = instance.run_with(&[3], &[x.as_slice()], outputs, Some(&mut []), None);
-        assert_eq!(
-            wrong,
-            Err(RunError::Count {
-                what: "out dims",
-                expected: 1,
-                found: 0
-            })
-        );
+        assert_eq!(wrong, Err(RunError::Count { what: "out dims", expected: 1, found: 0 }));
         let overflow = instance.run(&[i64::MAX], &[x.as_slice()], outputs);
         assert_eq!(overflow, Err(RunError::SizeOverflow));
     }
