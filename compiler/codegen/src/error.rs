@@ -22,9 +22,7 @@ pub enum Error {
         name: String,
     },
     /// The code would not run on this machine.
-    #[error(
-        "this machine cannot run code for `{cpu}`: {missing}; `native` picks what the machine has"
-    )]
+    #[error("this machine cannot run code for `{cpu}`: {missing}; `native` picks what the machine has")]
     CpuLacking {
         /// The CPU level asked for.
         cpu: Cpu,
@@ -86,10 +84,7 @@ impl Error {
             CodegenError::Verifier(errors) => format!("verifier: {errors}"),
             other => other.to_string(),
         };
-        Error::Cranelift {
-            function: function.to_owned(),
-            what,
-        }
+        Error::Cranelift { function: function.to_owned(), what }
     }
 }
 

@@ -5,8 +5,10 @@
 )]
 
 pub mod error;
+pub mod image;
 pub mod program;
 pub mod target;
 
 pub use error::{Error, LinkError};
+pub use image::{Image, ImageModule};
 pub use target::{Cpu, Leaf, Target};

@@ -133,11 +133,7 @@ impl Target {
     /// [`Error::CpuLacking`] if the machine lacks part of the level, naming the parts;
     /// [`Error::Target`] if Cranelift has no backend for it.
     pub fn host(cpu: Cpu) -> Result<Target, Error> {
-        let missing: Vec<&str> = required(cpu)
-            .iter()
-            .copied()
-            .filter(|name| !host_has(name))
-            .collect();
+        let missing: Vec<&str> = required(cpu).iter().copied().filter(|name| !host_has(name)).collect();
         if !missing.is_empty() || (is_x86_level(cpu) && !cfg!(target_arch = "x86_64")) {
             let missing = if missing.is_empty() || !cfg!(target_arch = "x86_64") {
                 "it is not an x86-64".to_owned()
@@ -146,16 +142,8 @@ impl Target {
             };
             return Err(Error::CpuLacking { cpu, missing });
         }
-        let native: Vec<&str> = OPTIONAL
-            .iter()
-            .copied()
-            .filter(|name| host_has(name))
-            .collect();
-        let extensions = if cpu == Cpu::Native {
-            &native[..]
-        } else {
-            required(cpu)
-        };
+        let native: Vec<&str> = OPTIONAL.iter().copied().filter(|name| host_has(name)).collect();
+        let extensions = if cpu == Cpu::Native { &native[..] } else { required(cpu) };
         Target::with_extensions(Triple::host(), cpu, extensions)
     }
 
@@ -165,14 +153,9 @@ impl Target {
     /// [`Error::Target`] if Cranelift has no backend for `triple`, if `cpu` is a level of another
     /// architecture, or if it is `native`.
     pub fn for_triple(triple: Triple, cpu: Cpu) -> Result<Target, Error> {
-        let refuse = |what: &str| Error::Target {
-            triple: triple.to_string(),
-            what: what.into(),
-        };
+        let refuse = |what: &str| Error::Target { triple: triple.to_string(), what: what.into() };
         if cpu == Cpu::Native {
-            return Err(refuse(
-                "`native` is the machine that compiles; name a level instead",
-            ));
+            return Err(refuse("`native` is the machine that compiles; name a level instead"));
         }
         if is_x86_level(cpu) && triple.architecture != Architecture::X86_64 {
             return Err(refuse("x86-64 levels belong to x86-64; use `baseline`"));
@@ -181,23 +164,14 @@ impl Target {
     }
 
     fn with_extensions(triple: Triple, cpu: Cpu, extensions: &[&str]) -> Result<Target, Error> {
-        let refuse = |what: String| Error::Target {
-            triple: triple.to_string(),
-            what,
-        };
+        let refuse = |what: String| Error::Target { triple: triple.to_string(), what };
         let shared = shared_settings().map_err(|e| refuse(e.to_string()))?;
         let mut builder = isa::lookup(triple.clone()).map_err(|e| refuse(e.to_string()))?;
         for flag in extensions.iter().filter_map(|name| cranelift_flag(name)) {
-            builder
-                .enable(flag)
-                .map_err(|e| refuse(format!("{flag}: {e}")))?;
+            builder.enable(flag).map_err(|e| refuse(format!("{flag}: {e}")))?;
         }
         let isa = builder.finish(shared).map_err(|e| refuse(e.to_string()))?;
-        let has = |name: &str| {
-            isa.isa_flags()
-                .iter()
-                .any(|f| f.name == name && f.as_bool() == Some(true))
-        };
+        let has = |name: &str| isa.isa_flags().iter().any(|f| f.name == name && f.as_bool() == Some(true));
         let x86 = triple.architecture == Architecture::X86_64;
         let riscv = matches!(triple.architecture, Architecture::Riscv64(_));
         Ok(Target {
@@ -232,14 +206,7 @@ fn shared_settings() -> Result<settings::Flags, settings::SetError> {
     let mut flags = settings::builder();
     flags.set("opt_level", "speed")?;
     flags.set("is_pic", "true")?;
-    flags.set(
-        "enable_verifier",
-        if cfg!(debug_assertions) {
-            "true"
-        } else {
-            "false"
-        },
-    )?;
+    flags.set("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" })?;
     flags.set("enable_probestack", "false")?;
     flags.set("unwind_info", "false")?;
     Ok(settings::Flags::new(flags))
@@ -344,13 +311,7 @@ mod tests {
         for cpu in Cpu::ALL {
             assert!(text.contains(cpu.name()), "{text}");
         }
-        assert!(
-            "llvm"
-                .parse::<Leaf>()
-                .unwrap_err()
-                .to_string()
-                .contains("clif")
-        );
+        assert!("llvm".parse::<Leaf>().unwrap_err().to_string().contains("clif"));
     }
 
     #[test]
@@ -375,8 +336,7 @@ mod tests {
     #[test]
     fn a_level_is_refused_exactly_when_an_extension_is_missing() {
         for cpu in [Cpu::V3, Cpu::V4] {
-            let complete =
-                cfg!(target_arch = "x86_64") && required(cpu).iter().all(|e| host_has(e));
+            let complete = cfg!(target_arch = "x86_64") && required(cpu).iter().all(|e| host_has(e));
             match Target::host(cpu) {
                 Ok(target) => {
                     assert!(complete && target.fma && target.has_round);
@@ -389,17 +349,13 @@ mod tests {
 
     #[test]
     fn foreign_targets_state_what_they_have() {
-        let riscv = Target::for_triple(
-            "riscv64gc-unknown-linux-gnu".parse().unwrap(),
-            Cpu::Baseline,
-        );
+        let riscv = Target::for_triple("riscv64gc-unknown-linux-gnu".parse().unwrap(), Cpu::Baseline);
         assert!(!riscv.unwrap().has_vectors);
         let arm = Target::for_triple("aarch64-unknown-linux-gnu".parse().unwrap(), Cpu::Baseline);
         assert!(arm.unwrap().fma);
         let wrong = Target::for_triple("aarch64-unknown-linux-gnu".parse().unwrap(), Cpu::V3);
         assert!(wrong.unwrap_err().to_string().contains("baseline"));
-        let unknown =
-            Target::for_triple("powerpc-unknown-linux-gnu".parse().unwrap(), Cpu::Baseline);
+        let unknown = Target::for_triple("powerpc-unknown-linux-gnu".parse().unwrap(), Cpu::Baseline);
         assert!(matches!(unknown.unwrap_err(), Error::Target { .. }));
     }
 }
