@@ -31,6 +31,9 @@ pub type FnxParallelFor = unsafe extern "C" fn(ctx: *const FnxCtx, body: FnxBody
 /// Returns the new buffer, aligned to 64 bytes, or NULL when it cannot grow.
 pub type FnxGrow = unsafe extern "C" fn(ctx: *const FnxCtx, output: u32, bytes: usize) -> *mut c_void;
 
+/// Told that the kernel call of that number (its place in the program, from 0) has returned.
+pub type FnxAfterKernel = unsafe extern "C" fn(ctx: *const FnxCtx, call: u32);
+
 /// The execution context of a run: threads, growth of outputs, cancellation.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +52,8 @@ pub struct FnxCtx {
     pub data: *mut c_void,
     /// A word that becomes nonzero to cancel the run; polled between kernels. NULL: never.
     pub cancel: *const AtomicU32,
+    /// Called on the caller's thread after every kernel, for profiles. NULL: not wanted.
+    pub after_kernel: Option<FnxAfterKernel>,
 }
 
 /// The arguments of one `m_run`.
@@ -119,6 +124,8 @@ pub mod ctx_offset {
     pub const DATA: usize = offset_of!(FnxCtx, data);
     /// Offset of [`FnxCtx::cancel`].
     pub const CANCEL: usize = offset_of!(FnxCtx, cancel);
+    /// Offset of [`FnxCtx::after_kernel`].
+    pub const AFTER_KERNEL: usize = offset_of!(FnxCtx, after_kernel);
 }
 
 /// Size of [`FnxArgs`] in this version of the ABI, in bytes.
@@ -233,9 +240,10 @@ mod tests {
             ctx_offset::CPU_FEATURES,
             ctx_offset::DATA,
             ctx_offset::CANCEL,
+            ctx_offset::AFTER_KERNEL,
         ];
-        assert_eq!(offsets, [0, 4, 8, 16, 24, 32, 40]);
-        assert_eq!(CTX_SIZE, 48);
+        assert_eq!(offsets, [0, 4, 8, 16, 24, 32, 40, 48]);
+        assert_eq!(CTX_SIZE, 56);
     }
 
     #[test]

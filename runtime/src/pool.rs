@@ -520,6 +520,7 @@ impl ThreadPool {
             cpu_features: cpu_features(),
             data: Arc::as_ptr(&self.shared).cast_mut().cast(),
             cancel: cancel.map_or(ptr::null(), ptr::from_ref),
+            after_kernel: None,
         }
     }
 }
