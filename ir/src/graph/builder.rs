@@ -146,7 +146,12 @@ impl Builder {
         let g = &mut self.graph;
         let types: Vec<&TensorType> = inputs.iter().map(|v| &g.nodes[v.index()].ty).collect();
         let mut cx = InferCx { inputs: &g.inputs, consts: &g.consts, ranges: &g.ranges, guards: &mut g.guards, loc: self.loc };
-        let ty = op.meaning().infer(&mut cx, &types)?;
+        let before = cx.guards.len();
+        let inferred = op.meaning().infer(&mut cx, &types);
+        if inferred.is_err() {
+            cx.guards.truncate(before);
+        }
+        let ty = inferred?;
         let small = ty.dtype.is_int() || ty.dtype == DType::Bool;
         let count = ty.elements().as_const();
         let sym = if small && count.is_some_and(|n| n <= SymValue::MAX as i64) {

@@ -5,12 +5,15 @@
 //! here, a struct in its family's file, and its lowering in the compiler; see
 //! `docs/adding-an-operator.md`.
 
+mod check;
 pub mod conv;
 pub mod dot;
 pub mod elementwise;
 pub mod index;
 pub mod leaf;
 pub mod reduce;
+mod ring;
+mod strided;
 pub mod view;
 pub mod window;
 
@@ -92,11 +95,21 @@ impl InferCx<'_> {
         if a == b {
             return Ok(a.clone());
         }
-        let (lo, hi) = (a.clone() - b).bounds(self.ranges);
+        let difference = crate::dim::simplify(&(a - b), self.ranges);
+        if difference.is_const(0) {
+            return Ok(if b.as_const().is_some() { b.clone() } else { a.clone() });
+        }
+        let (lo, hi) = difference.bounds(self.ranges);
         if lo.is_some_and(|v| v > 0) || hi.is_some_and(|v| v < 0) {
             return Err(OpError::Shape { op, what: format!("{what}: {a} is not {b}") });
         }
-        self.guards.push(Guard { kind: GuardKind::Eq, lhs: a.clone(), rhs: b.clone(), what: format!("{op}: {what}"), loc: self.loc });
+        self.guards.push(Guard {
+            kind: GuardKind::Eq,
+            lhs: a.clone(),
+            rhs: b.clone(),
+            what: format!("{op}: {what}"),
+            loc: self.loc,
+        });
         Ok(if b.as_const().is_some() { b.clone() } else { a.clone() })
     }
     /// Demands `a <= b`: nothing when provable, an error when impossible, else a guard.
@@ -107,7 +120,13 @@ impl InferCx<'_> {
         if (a.clone() - b).bounds(self.ranges).0.is_some_and(|v| v > 0) {
             return Err(OpError::Shape { op, what: format!("{what}: {a} is more than {b}") });
         }
-        self.guards.push(Guard { kind: GuardKind::Le, lhs: a.clone(), rhs: b.clone(), what: format!("{op}: {what}"), loc: self.loc });
+        self.guards.push(Guard {
+            kind: GuardKind::Le,
+            lhs: a.clone(),
+            rhs: b.clone(),
+            what: format!("{op}: {what}"),
+            loc: self.loc,
+        });
         Ok(())
     }
 }
@@ -141,7 +160,12 @@ pub trait Meaning {
     fn infer(&self, cx: &mut InferCx<'_>, inputs: &[&TensorType]) -> Result<TensorType, OpError>;
     /// The result's elements as expressions, where the operands' are known and the result is a
     /// small integer tensor; `None` if it does not follow. `types` are the operands' types, `out` the result's.
-    fn symbolic(&self, inputs: &[Option<&SymValue>], types: &[&TensorType], out: &TensorType) -> Option<SymValue>;
+    fn symbolic(
+        &self,
+        inputs: &[Option<&SymValue>],
+        types: &[&TensorType],
+        out: &TensorType,
+    ) -> Option<SymValue>;
     /// Reference semantics: the result for concrete operands of dtype and shape `cx.dtype`, `cx.shape`.
     fn eval(&self, cx: &EvalCx<'_>, inputs: &[&Literal]) -> Result<Literal, OpError>;
     /// How to differentiate.
