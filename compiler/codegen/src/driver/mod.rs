@@ -1,0 +1,193 @@
+//! Drivers: the Cranelift function of a kernel, with its loops, addresses and tails around the leaves.
+
+mod nest;
+mod position;
+
+use crate::block::{BlockLayout, LOCAL_ALIGN, ScratchLayout};
+use crate::error::Error;
+use crate::leaf::LeafEmitter;
+use crate::target::Target;
+use crate::tile::StagePlan;
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{
+    AbiParam, BlockArg, Function, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind, UserFuncName,
+    Value, types,
+};
+use cranelift_codegen::isa::CallConv;
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use fornax_ir::kernel::{AxisId, Kernel, Size, math};
+use fornax_ir::leaf::Leaf;
+use position::Position;
+
+/// Most bytes of the frame that leaves may use.
+const FRAME_MAX: i64 = 64 << 10;
+
+/// The code of a kernel before it is compiled.
+pub struct KernelCode {
+    /// The function; its external name is still to be set.
+    pub function: Function,
+    /// The leaves it contains, with a name that tells stage and tile.
+    pub leaves: Vec<(String, Leaf)>,
+    /// What a worker's scratch has to hold.
+    pub scratch: ScratchLayout,
+}
+
+/// The signature of every kernel function, see [`crate::block`].
+#[must_use]
+pub fn signature() -> Signature {
+    let mut signature = Signature::new(CallConv::SystemV);
+    let params = [types::I64, types::I64, types::I64, types::I32];
+    signature.params.extend(params.map(AbiParam::new));
+    signature
+}
+
+/// Makes the function of a verified kernel.
+///
+/// # Errors
+/// [`Error::Kernel`] for what no leaf can compute, naming it.
+pub fn define_kernel(kernel: &Kernel, target: &Target, emitter: &dyn LeafEmitter) -> Result<KernelCode, Error> {
+    let refuse = |what: String| Error::Kernel { kernel: kernel.name.clone(), what };
+    if target.pointer_type() != types::I64 {
+        return Err(refuse("addresses of 64 bits are needed".to_owned()));
+    }
+    let expanded = math::expand(kernel);
+    let kernel = &expanded;
+    let plans: Vec<StagePlan<'_>> =
+        (0..kernel.stages.len()).map(|s| StagePlan::new(kernel, s, emitter)).collect();
+    let mut function = Function::with_name_signature(UserFuncName::default(), signature());
+    let mut context = FunctionBuilderContext::new();
+    let mut b = FunctionBuilder::new(&mut function, &mut context);
+    let slot = StackSlotData::new(StackSlotKind::ExplicitSlot, 0, 4);
+    let frame = b.create_sized_stack_slot(slot);
+    let mut driver = Driver { kernel, plans: &plans, emitter, leaves: Vec::new(), frame_bytes: 0, frame };
+    driver.function(&mut b).map_err(refuse)?;
+    b.seal_all_blocks();
+    b.finalize(target.isa.frontend_config());
+    let (leaves, bytes) = (driver.leaves, driver.frame_bytes);
+    if bytes > FRAME_MAX {
+        return Err(refuse(format!("partial accumulations of {bytes} bytes; the frame has {FRAME_MAX}")));
+    }
+    function.sized_stack_slots[frame].size = bytes as u32;
+    Ok(KernelCode { function, leaves, scratch: ScratchLayout::of(kernel) })
+}
+
+struct Driver<'a> {
+    kernel: &'a Kernel,
+    plans: &'a [StagePlan<'a>],
+    emitter: &'a dyn LeafEmitter,
+    leaves: Vec<(String, Leaf)>,
+    frame: cranelift_codegen::ir::StackSlot,
+    frame_bytes: i64,
+}
+
+impl Driver<'_> {
+    fn function(&mut self, b: &mut FunctionBuilder<'_>) -> Result<(), String> {
+        let entry = b.create_block();
+        b.append_block_params_for_function_params(entry);
+        b.switch_to_block(entry);
+        let params: Vec<Value> = b.block_params(entry).to_vec();
+        let mut pos = self.arguments(b, params[0], params[3]);
+        let (begin, end) = (params[1], params[2]);
+        let outer: Vec<AxisId> =
+            if self.plans.len() == 1 { Vec::new() } else { (0..self.kernel.outer.len() as AxisId).collect() };
+        counted(b, begin, end, |b, item| {
+            self.chunks(b, &mut pos, item);
+            self.outer(b, &mut pos, &outer)
+        })?;
+        b.ins().return_(&[]);
+        Ok(())
+    }
+
+    /// Loads the block's words and places the locals.
+    fn arguments(&self, b: &mut FunctionBuilder<'_>, block: Value, worker: Value) -> Position {
+        let layout = BlockLayout::of(self.kernel);
+        let flags = MemFlagsData::trusted().with_readonly().with_can_move();
+        let mut word = |offset: i32| b.ins().load(types::I64, flags, block, offset);
+        let buffers = (0..layout.buffers).map(|n| word(layout.buffer(n))).collect();
+        let scalars = (0..layout.scalars).map(|n| word(layout.scalar(n))).collect();
+        let (base, stride) = (word(layout.worker_base()), word(layout.worker_stride()));
+        let flag = word(layout.flag());
+        let mut pos = Position::new(buffers, scalars, flag, self.kernel);
+        if !self.kernel.locals.is_empty() {
+            let worker = b.ins().uextend(types::I64, worker);
+            let offset = b.ins().imul(worker, stride);
+            let mut at = b.ins().iadd(base, offset);
+            for local in &self.kernel.locals {
+                pos.locals.push(at);
+                let len = pos.size(b, local.len);
+                let bytes = b.ins().imul_imm_s(len, local.dtype.bytes() as i64);
+                let bytes = b.ins().iadd_imm_s(bytes, LOCAL_ALIGN - 1);
+                let bytes = b.ins().band_imm_s(bytes, -LOCAL_ALIGN);
+                at = b.ins().iadd(at, bytes);
+            }
+        }
+        pos
+    }
+
+    /// The ranges of the chunked axes in work item number `item`.
+    fn chunks(&self, b: &mut FunctionBuilder<'_>, pos: &mut Position, item: Value) {
+        let parallel = &self.kernel.schedule.parallel;
+        let mut rest = item;
+        for (i, &(axis, chunk)) in parallel.iter().enumerate().rev() {
+            let extent = pos.size(b, self.kernel.axis(0, axis).extent);
+            let number = if i == 0 {
+                rest
+            } else {
+                let chunks = match self.kernel.axis(0, axis).extent {
+                    Size::Const(n) => b.ins().iconst(types::I64, ((n + chunk - 1) / chunk).max(1)),
+                    Size::Arg(_) => {
+                        let up = b.ins().iadd_imm_s(extent, chunk - 1);
+                        let by = b.ins().iconst(types::I64, chunk);
+                        let chunks = b.ins().udiv(up, by);
+                        let one = b.ins().iconst(types::I64, 1);
+                        b.ins().umax(chunks, one)
+                    }
+                };
+                let number = b.ins().urem(rest, chunks);
+                rest = b.ins().udiv(rest, chunks);
+                number
+            };
+            let start = b.ins().imul_imm_s(number, chunk);
+            let end = b.ins().iadd_imm_s(start, chunk);
+            let end = b.ins().smin(end, extent);
+            pos.ranges[axis as usize] = Some((start, end));
+        }
+    }
+
+    /// Loops over the outer axes around all stages.
+    fn outer(&mut self, b: &mut FunctionBuilder<'_>, pos: &mut Position, axes: &[AxisId]) -> Result<(), String> {
+        let Some((&axis, inner)) = axes.split_first() else {
+            let plans = self.plans;
+            for plan in plans {
+                nest::emit(self, b, pos, plan)?;
+            }
+            return Ok(());
+        };
+        let (start, end) = pos.range(b, axis, self.kernel.axis(0, axis).extent);
+        counted(b, start, end, |b, at| {
+            pos.axes[axis as usize] = Some(at);
+            self.outer(b, pos, inner)
+        })
+    }
+}
+
+/// `for at in start..end` around what `body` emits.
+fn counted<'f>(
+    b: &mut FunctionBuilder<'f>,
+    start: Value,
+    end: Value,
+    body: impl FnOnce(&mut FunctionBuilder<'f>, Value) -> Result<(), String>,
+) -> Result<(), String> {
+    let (head, inside, done) = (b.create_block(), b.create_block(), b.create_block());
+    let at = b.append_block_param(head, types::I64);
+    b.ins().jump(head, &[BlockArg::Value(start)]);
+    b.switch_to_block(head);
+    let more = b.ins().icmp(IntCC::SignedLessThan, at, end);
+    b.ins().brif(more, inside, &[], done, &[]);
+    b.switch_to_block(inside);
+    body(b, at)?;
+    let next = b.ins().iadd_imm_s(at, 1);
+    b.ins().jump(head, &[BlockArg::Value(next)]);
+    b.switch_to_block(done);
+    Ok(())
+}

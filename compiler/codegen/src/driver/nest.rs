@@ -1,0 +1,298 @@
+//! The loops of one stage around its leaves.
+
+use super::Driver;
+use super::position::Position;
+use crate::leaf::LeafCall;
+use crate::tile::{Built, CondId, IntArg, Mode, Split, StagePlan, Tile};
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{BlockArg, InstBuilder, Value, types};
+use cranelift_frontend::FunctionBuilder;
+use fornax_ir::kernel::AxisId;
+use rustc_hash::FxHashMap;
+
+/// Emits all points of a stage's own axes (and of the outer ones, in a kernel of one stage).
+pub(super) fn emit(
+    driver: &mut Driver<'_>,
+    b: &mut FunctionBuilder<'_>,
+    pos: &mut Position,
+    plan: &StagePlan<'_>,
+) -> Result<(), String> {
+    let proven = vec![false; plan.conds.len()];
+    let lanes = if plan.mode == Mode::Along { plan.vector } else { None };
+    let tile = lanes.map_or(Tile::POINT, |(_, vecs, lanes)| Tile { rows: 1, vecs, lanes });
+    let mut nest = Nest { driver, plan, pos, proven, tile, trips: FxHashMap::default() };
+    let all = nest.plan.all_reduce_mask();
+    for axis in 0..nest.pos.axes.len() {
+        // Positions of another stage's axes of the same number are not this one's.
+        if axis >= nest.driver.kernel.outer.len() || all & (1 << axis) != 0 {
+            nest.pos.axes[axis] = None;
+        }
+    }
+    nest.level(b, 0)
+}
+
+struct Nest<'n, 'd> {
+    driver: &'n mut Driver<'d>,
+    plan: &'n StagePlan<'n>,
+    pos: &'n mut Position,
+    /// Conditions known to hold in the present tile.
+    proven: Vec<bool>,
+    /// The present tile.
+    tile: Tile,
+    /// Trip counts of the leaf's loops.
+    trips: FxHashMap<AxisId, Value>,
+}
+
+/// Where an axis's conditions change, and where several of its points may be taken together.
+struct Borders {
+    /// The next point at which a condition changes.
+    next: Value,
+    /// Whether every condition of [`Split::Interior`] holds for all inner points, i8; `None` if there is none.
+    inside: Option<Value>,
+    /// Those conditions.
+    interior: Vec<CondId>,
+}
+
+impl Nest<'_, '_> {
+    fn level(&mut self, b: &mut FunctionBuilder<'_>, depth: usize) -> Result<(), String> {
+        let Some(&axis) = self.plan.nest.get(depth) else { return self.leaf(b) };
+        let choices = self.choices(axis);
+        let runs = self.plan.leaf_axis() == Some(axis);
+        let (start, end) = self.pos.range(b, axis, self.plan.extent(axis));
+        let (head, inside, done) = (b.create_block(), b.create_block(), b.create_block());
+        let at = b.append_block_param(head, types::I64);
+        b.ins().jump(head, &[BlockArg::Value(start)]);
+        b.switch_to_block(head);
+        let more = b.ins().icmp(IntCC::SignedLessThan, at, end);
+        b.ins().brif(more, inside, &[], done, &[]);
+        b.switch_to_block(inside);
+        self.pos.axes[axis as usize] = Some(at);
+        let tiled = runs || choices.len() > 1 || choices[0].1 > 1;
+        let borders = if tiled { self.borders(b, axis, at, end) } else { Borders::none(end) };
+        let before = self.tile;
+        for (i, &(tile, points)) in choices.iter().enumerate() {
+            let last = i + 1 == choices.len();
+            let room = b.ins().isub(borders.next, at);
+            let after = (!last).then(|| {
+                let (take, other) = (b.create_block(), b.create_block());
+                let fits = b.ins().icmp_imm_s(IntCC::SignedGreaterThanOrEqual, room, points);
+                let fits = match borders.inside {
+                    Some(inside) if points > 1 => b.ins().band(fits, inside),
+                    _ => fits,
+                };
+                b.ins().brif(fits, take, &[], other, &[]);
+                b.switch_to_block(take);
+                other
+            });
+            self.tile = tile;
+            let was = self.proven.clone();
+            if points > 1 {
+                borders.interior.iter().for_each(|&c| self.proven[c] = true);
+            }
+            let advance = if runs {
+                let trips = self.trips(b, room, points);
+                self.trips.insert(axis, trips);
+                b.ins().imul_imm_s(trips, points)
+            } else {
+                b.ins().iconst(types::I64, points)
+            };
+            self.level(b, depth + 1)?;
+            self.proven = was;
+            let next = b.ins().iadd(at, advance);
+            b.ins().jump(head, &[BlockArg::Value(next)]);
+            if let Some(other) = after {
+                b.switch_to_block(other);
+            }
+        }
+        self.tile = before;
+        b.switch_to_block(done);
+        Ok(())
+    }
+
+    fn trips(&self, b: &mut FunctionBuilder<'_>, room: Value, points: i64) -> Value {
+        if points == 1 {
+            return room;
+        }
+        // The room is at least `points`.
+        if points.count_ones() == 1 {
+            return b.ins().ushr_imm_u(room, i64::from(points.trailing_zeros()));
+        }
+        let by = b.ins().iconst(types::I64, points);
+        b.ins().udiv(room, by)
+    }
+
+    /// Tiles to try along an axis, widest first, with their numbers of points. The last one
+    /// always fits.
+    fn choices(&self, axis: AxisId) -> Vec<(Tile, i64)> {
+        let tile = self.tile;
+        let extent = self.plan.extent(axis).as_const();
+        let whole = self.pos.ranges[axis as usize].is_none();
+        let conds = (0..self.plan.conds.len())
+            .any(|c| !self.proven[c] && self.plan.split(c, axis) != Split::No);
+        // With a constant range and no borders the remainder is known.
+        let known = extent.filter(|_| whole && !conds);
+        let mut choices = Vec::new();
+        if let Some((_, rows)) = self.plan.rows.filter(|r| r.0 == axis) {
+            let mut sizes = vec![rows];
+            match known {
+                Some(n) => sizes.push((n.max(0) % i64::from(rows)) as u32),
+                None if rows >= 4 => sizes.extend([rows / 2, 1]),
+                None => sizes.push(1),
+            }
+            sizes.retain(|&s| s > 0 && known.is_none_or(|n| i64::from(s) <= n));
+            choices.extend(sizes.into_iter().map(|rows| (Tile { rows, ..tile }, i64::from(rows))));
+        } else if let Some((_, vecs, lanes)) = self.plan.vector.filter(|v| v.0 == axis && self.plan.mode != Mode::Along) {
+            let width = i64::from(vecs * lanes);
+            let mut sizes = vec![vecs];
+            match known {
+                Some(n) => sizes.push((n.max(0) % width) as u32 / lanes),
+                None => sizes.push(1),
+            }
+            sizes.dedup();
+            sizes.retain(|&s| s > 0 && known.is_none_or(|n| i64::from(s * lanes) <= n));
+            let wide = |vecs| Tile { vecs, lanes, ..tile };
+            choices.extend(sizes.into_iter().map(|vecs| (wide(vecs), i64::from(vecs * lanes))));
+            if known.is_none_or(|n| n % i64::from(lanes) != 0) {
+                choices.push((tile, 1));
+            }
+        }
+        if choices.is_empty() {
+            choices.push((tile, 1));
+        }
+        choices
+    }
+
+    fn borders(&mut self, b: &mut FunctionBuilder<'_>, axis: AxisId, at: Value, end: Value) -> Borders {
+        let mut borders = Borders::none(end);
+        for c in 0..self.plan.conds.len() {
+            let split = self.plan.split(c, axis);
+            if self.proven[c] || split == Split::No {
+                continue;
+            }
+            let cond = self.plan.conds.get(c);
+            let inner = if split == Split::Interior { !self.outside(axis) } else { 0 };
+            let (lo, hi) = self.pos.bounds(b, cond, axis, inner, |a| self.plan.extent(a));
+            let after = b.ins().icmp(IntCC::SignedGreaterThanOrEqual, at, lo);
+            let before = b.ins().icmp(IntCC::SignedLessThan, at, hi);
+            // Next change: lo if that is ahead, else hi if that is, else the end. An empty range has none.
+            let some = b.ins().icmp(IntCC::SignedLessThan, lo, hi);
+            let to_hi = b.ins().select(before, hi, end);
+            let change = b.ins().select(after, to_hi, lo);
+            let change = b.ins().select(some, change, end);
+            borders.next = b.ins().smin(borders.next, change);
+            if split == Split::Interior {
+                let within = b.ins().band(after, before);
+                borders.inside = Some(match borders.inside {
+                    Some(all) => b.ins().band(all, within),
+                    None => within,
+                });
+                borders.interior.push(c);
+            }
+        }
+        borders
+    }
+
+    /// The axes whose positions are fixed while the loop over `axis` runs, itself included.
+    fn outside(&self, axis: AxisId) -> u64 {
+        let outer = (0..self.driver.kernel.outer.len()).fold(0u64, |m, a| m | 1 << a);
+        let own = self.plan.nest.iter().fold(0u64, |m, a| m | 1 << a);
+        let before = self.plan.nest.iter().take_while(|&&a| a != axis).fold(0u64, |m, a| m | 1 << a);
+        (outer & !own) | before | 1 << axis
+    }
+
+    fn leaf(&mut self, b: &mut FunctionBuilder<'_>) -> Result<(), String> {
+        for part in self.plan.parts(self.tile) {
+            let built = self.plan.build(part, self.tile, &self.proven)?;
+            self.driver.emitter.supports(&built.leaf)?;
+            self.call(b, &built);
+            self.driver.frame_bytes = self.driver.frame_bytes.max(built.frame);
+            let Tile { rows, vecs, lanes } = self.tile;
+            let name = format!("stage {} {part:?} {rows} x {vecs} x {lanes}", self.plan.number);
+            self.driver.leaves.push((name, built.leaf));
+        }
+        Ok(())
+    }
+
+    fn call(&mut self, b: &mut FunctionBuilder<'_>, built: &Built) {
+        let trips = self.reduce_loops(b, built);
+        let live = built.live.iter().fold(None, |all, &c| {
+            let holds = self.pos.holds(b, self.plan.conds.get(c));
+            Some(all.map_or(holds, |all| b.ins().band(all, holds)))
+        });
+        let live = live.map(|live| b.ins().uextend(types::I64, live));
+        let frame = self.driver.frame;
+        let mut ptrs = Vec::new();
+        for (arg, dtype) in built.ptrs.iter().zip(&built.leaf.ptrs) {
+            let address = |b: &mut FunctionBuilder<'_>| b.ins().stack_addr(types::I64, frame, 0);
+            ptrs.push(self.pos.ptr(b, arg, dtype.bytes() as i64, address));
+        }
+        let mut ints = Vec::new();
+        for arg in &built.ints {
+            let value = match arg {
+                IntArg::Trips(axis) => {
+                    let count = trips.get(axis).or_else(|| self.trips.get(axis)).copied();
+                    let count = count.unwrap_or_else(|| self.pos.size(b, self.plan.extent(*axis)));
+                    match live {
+                        Some(live) if built.loop_axes.first() == Some(axis) => b.ins().imul(count, live),
+                        _ => count,
+                    }
+                }
+                IntArg::Live => live.unwrap_or_else(|| b.ins().iconst(types::I64, 1)),
+                IntArg::Cond(c) => {
+                    let holds = self.pos.holds(b, self.plan.conds.get(*c));
+                    b.ins().uextend(types::I64, holds)
+                }
+                IntArg::Point => self.point(b),
+                other => self.pos.int(b, other).unwrap_or_else(|| b.ins().iconst(types::I64, 0)),
+            };
+            ints.push(value);
+        }
+        for &axis in &self.plan.reduce {
+            self.pos.axes[axis as usize] = None;
+        }
+        let (leaf, readonly, flag) = (&built.leaf, &built.readonly[..], self.pos.flag);
+        let call = LeafCall { leaf, unroll: self.plan.unroll, ptrs: &ptrs, readonly, ints: &ints, flag };
+        self.driver.emitter.emit(b, &call);
+    }
+
+    /// Positions of the reduce axes at their loops' start; trip counts of those with bounds.
+    fn reduce_loops(&mut self, b: &mut FunctionBuilder<'_>, built: &Built) -> FxHashMap<AxisId, Value> {
+        let mut trips = FxHashMap::default();
+        for (axis, conds) in &built.clamps {
+            let mut lo = b.ins().iconst(types::I64, 0);
+            let mut hi = self.pos.size(b, self.plan.extent(*axis));
+            for &c in conds {
+                let cond = self.plan.conds.get(c);
+                let (first, past) = self.pos.bounds(b, cond, *axis, 0, |a| self.plan.extent(a));
+                lo = b.ins().smax(lo, first);
+                hi = b.ins().smin(hi, past);
+            }
+            trips.insert(*axis, b.ins().isub(hi, lo));
+            self.pos.axes[*axis as usize] = Some(lo);
+        }
+        if let Some(axis) = built.after_blocks {
+            let extent = self.pos.size(b, self.plan.extent(axis));
+            self.pos.axes[axis as usize] = Some(b.ins().band_imm_s(extent, -32));
+        }
+        trips
+    }
+
+    /// The number of the point at which the reduce loops start.
+    fn point(&self, b: &mut FunctionBuilder<'_>) -> Value {
+        let mut point = b.ins().iconst(types::I64, 0);
+        for &axis in &self.plan.reduce {
+            let extent = self.pos.size(b, self.plan.extent(axis));
+            point = b.ins().imul(point, extent);
+            if let Some(at) = self.pos.axes[axis as usize] {
+                point = b.ins().iadd(point, at);
+            }
+        }
+        point
+    }
+}
+
+impl Borders {
+    fn none(end: Value) -> Self {
+        Borders { next: end, inside: None, interior: Vec::new() }
+    }
+}

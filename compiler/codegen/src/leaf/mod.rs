@@ -1,0 +1,47 @@
+//! Leaf emitters: what turns a LIR program into instructions.
+//!
+//! The driver of a kernel computes pointers and integers and hands them to an emitter with the
+//! leaf; an emitter may put the code where it stands ([`Clif`]) or define a function and emit a
+//! call to it.
+
+pub mod clif;
+
+pub use clif::Clif;
+
+use cranelift_codegen::ir::Value;
+use cranelift_frontend::FunctionBuilder;
+use fornax_ir::dtype::DType;
+use fornax_ir::leaf::Leaf;
+
+/// One use of a leaf in a driver.
+pub struct LeafCall<'a> {
+    /// The program.
+    pub leaf: &'a Leaf,
+    /// How often the innermost loop should be unrolled; 0 and 1 mean not at all.
+    pub unroll: u32,
+    /// Pointer arguments, addresses.
+    pub ptrs: &'a [Value],
+    /// For each pointer: nothing the kernel stores lies in what is loaded through it.
+    pub readonly: &'a [bool],
+    /// Integer arguments, i64.
+    pub ints: &'a [Value],
+    /// Address of the error flag, an i64.
+    pub flag: Value,
+}
+
+/// Emits leaves for one target.
+pub trait LeafEmitter {
+    /// For options and display.
+    fn name(&self) -> &str;
+    /// Lanes of one vector register of that element type; 1 where there are no vectors.
+    fn lanes(&self, dtype: DType) -> u32;
+    /// Number of vector registers.
+    fn registers(&self) -> u32;
+    /// Whether this emitter has an instruction sequence for every operation of the leaf.
+    ///
+    /// # Errors
+    /// Names the first operation it has none for.
+    fn supports(&self, leaf: &Leaf) -> Result<(), String>;
+    /// Emits the leaf at the builder's position; afterwards the builder stands where the driver goes on.
+    fn emit(&self, b: &mut FunctionBuilder<'_>, call: &LeafCall<'_>);
+}

@@ -1,0 +1,83 @@
+//! The conditions of a stage's masks, each distinct one once, and what each varies with.
+
+use super::args::CondId;
+use fornax_ir::kernel::{AxisId, InRange, IndexVar, Mask, Size, Stage};
+
+/// The distinct conditions of a stage.
+#[derive(Clone, Debug, Default)]
+pub struct Conds {
+    list: Vec<InRange>,
+}
+
+impl Conds {
+    /// Those of all masks in the stage's body.
+    #[must_use]
+    pub fn of(stage: &Stage) -> Self {
+        let mut conds = Conds::default();
+        for op in &stage.body {
+            if let Some(mask) = mask_of(&op.inst) {
+                for c in mask {
+                    if !conds.list.contains(c) {
+                        conds.list.push(c.clone());
+                    }
+                }
+            }
+        }
+        conds
+    }
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+    /// The condition of that number.
+    #[must_use]
+    pub fn get(&self, id: CondId) -> &InRange {
+        &self.list[id]
+    }
+    /// The numbers of a mask's conditions.
+    #[must_use]
+    pub fn ids(&self, mask: &Mask) -> Vec<CondId> {
+        mask.iter().filter_map(|c| self.list.iter().position(|k| k == c)).collect()
+    }
+    /// The axes its index names, as a bit mask.
+    #[must_use]
+    pub fn axes(&self, id: CondId) -> u64 {
+        let bit = |v: &(IndexVar, Size)| match v.0 {
+            IndexVar::Axis(a) => 1u64 << a,
+            IndexVar::Value(_) => 0,
+        };
+        self.list[id].index.terms.iter().fold(0, |m, t| m | bit(t))
+    }
+    /// Whether its index depends on a value of the body.
+    #[must_use]
+    pub fn has_values(&self, id: CondId) -> bool {
+        self.list[id].index.terms.iter().any(|t| matches!(t.0, IndexVar::Value(_)))
+    }
+    /// Whether the strides along all of these axes are constants, and no value takes part: then
+    /// the range of an axis where it holds can be computed.
+    #[must_use]
+    pub fn is_affine_in(&self, id: CondId, axes: u64) -> bool {
+        self.list[id].index.terms.iter().all(|&(v, stride)| match v {
+            IndexVar::Axis(a) => axes & (1 << a) == 0 || stride.as_const().is_some(),
+            IndexVar::Value(_) => false,
+        })
+    }
+    /// The constant stride along an axis.
+    #[must_use]
+    pub fn stride(&self, id: CondId, axis: AxisId) -> Option<i64> {
+        self.list[id].index.stride(axis).as_const()
+    }
+}
+
+/// The mask of an instruction that has one.
+#[must_use]
+pub fn mask_of(inst: &fornax_ir::kernel::Inst) -> Option<&Mask> {
+    use fornax_ir::kernel::Inst;
+    match inst {
+        Inst::Load { mask, .. } | Inst::Store { mask, .. } | Inst::Accumulate { mask, .. } | Inst::InRange(mask) => {
+            Some(mask)
+        }
+        _ => None,
+    }
+}
