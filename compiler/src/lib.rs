@@ -1,1 +1,122 @@
-//! From graph to program: canonicalize, rewrite, schedule, buffer assignment.
+//! From graph to program: the whole pipeline, in order.
+//!
+//! ```text
+//! GIR -> canonicalize -> plan -> schedule -> buffers -> Program -> codegen
+//! ```
+//! [`lower`] is the part that knows no machine, [`Lowered::compile`] the part that does. Each stage
+//! is a module of that name, and what it hands on can be printed.
+
+mod assemble;
+mod buffers;
+pub mod canonicalize;
+pub mod interp;
+#[cfg(any())]
+mod native;
+pub mod plan;
+pub mod schedule;
+
+pub use fornax_codegen as codegen;
+#[cfg(any())]
+pub use native::Compiled;
+
+use fornax_codegen::program::Program;
+use fornax_ir::graph::{ConstId, Graph};
+use plan::Plan;
+use std::time::{Duration, Instant};
+use thiserror::Error;
+
+/// Why a graph could not be compiled.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The graph is at fault.
+    #[error(transparent)]
+    Canonicalize(#[from] canonicalize::Error),
+    /// Code generation failed.
+    #[error(transparent)]
+    Codegen(#[from] fornax_codegen::Error),
+    /// The weights need more memory than there is.
+    #[error("the weights need {bytes} bytes: {what}")]
+    Weights {
+        /// How many.
+        bytes: u64,
+        /// What the allocator said.
+        what: String,
+    },
+    /// A fault of this compiler.
+    #[error("internal error while compiling ({stage}): {what}; please report this")]
+    Internal {
+        /// The pipeline's stage.
+        stage: &'static str,
+        /// What was wrong.
+        what: String,
+    },
+}
+
+/// Who plans the kernels.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Optimizer {
+    /// Every operator is its own kernel.
+    None,
+    /// The greedy fuser.
+    #[default]
+    Greedy,
+}
+
+impl std::str::FromStr for Optimizer {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        match s {
+            "none" => Ok(Optimizer::None),
+            "greedy" => Ok(Optimizer::Greedy),
+            _ => Err(format!("unknown optimizer `{s}`; known are none, greedy")),
+        }
+    }
+}
+
+/// How to compile.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Who plans the kernels.
+    pub optimizer: Optimizer,
+    /// Only rewrites that keep every bit.
+    pub strict: bool,
+}
+
+/// Where a constant lies in the weights.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WeightSource {
+    /// The constant.
+    pub constant: ConstId,
+    /// Its first byte.
+    pub offset: u64,
+}
+
+/// A program that knows no machine yet.
+#[derive(Debug)]
+pub struct Lowered {
+    /// The canonical graph.
+    pub graph: Graph,
+    /// Its plan.
+    pub plan: Plan,
+    /// Kernels and calls.
+    pub program: Program,
+    /// What the weights hold.
+    pub weights: Vec<WeightSource>,
+    /// Time from graph to program.
+    pub optimize_time: Duration,
+}
+
+/// Canonicalizes, plans, schedules and assigns buffers.
+pub fn lower(graph: Graph, options: &Options) -> Result<Lowered, Error> {
+    let start = Instant::now();
+    let canonical = canonicalize::CanonicalizeOptions { strict: options.strict, ..Default::default() };
+    let graph = canonicalize::canonicalize(graph, &canonical)?;
+    let plan = match options.optimizer {
+        Optimizer::None => Plan::unfused(&graph),
+        Optimizer::Greedy => plan::greedy::plan(&graph),
+    };
+    let (program, weights) = assemble::assemble(&graph, &plan)?;
+    let optimize_time = start.elapsed();
+    tracing::debug!(kernels = program.calls.len(), ?optimize_time, "lowered {}", graph.name);
+    Ok(Lowered { graph, plan, program, weights, optimize_time })
+}

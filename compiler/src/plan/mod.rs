@@ -1,0 +1,117 @@
+//! The plan: which tensors of a graph are materialised, and which kernel computes each.
+//!
+//! A [`Plan`] is the interface between rewriting, which makes one, and scheduling, which turns each
+//! [`Group`] into a kernel. Everything a group's root needs is either inlined in the group (its
+//! members), computed row by row into scratch (its locals), or loaded from a materialised tensor.
+
+pub mod greedy;
+
+use fornax_ir::graph::{Graph, Op, ValueId};
+use rustc_hash::FxHashSet;
+use std::fmt;
+
+/// One kernel of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// The tensor it stores; never a reshape (see [`storage`]).
+    pub root: ValueId,
+    /// Values computed where they are used.
+    pub members: FxHashSet<ValueId>,
+    /// Values computed in stages of their own, for one point of the outer axes at a time; ascending.
+    pub locals: Vec<ValueId>,
+    /// How many leading axes of the root all stages share; 0 without locals.
+    pub outer: usize,
+    /// Set when the kernel copies an already materialised root to this output of the graph.
+    pub copy_to: Option<u32>,
+}
+
+impl Group {
+    /// A group that computes `root` from materialised operands alone.
+    pub fn new(root: ValueId) -> Self {
+        Group { root, members: FxHashSet::default(), locals: vec![], outer: 0, copy_to: None }
+    }
+}
+
+/// What is materialised, and by which kernels, in order of execution.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// The kernels.
+    pub groups: Vec<Group>,
+}
+
+/// The value whose memory a value shares: reshapes are the same bytes.
+pub fn storage(graph: &Graph, mut v: ValueId) -> ValueId {
+    while let Op::Reshape(_) = graph.node(v).op {
+        v = graph.node(v).inputs[0];
+    }
+    v
+}
+
+impl Plan {
+    /// Every operator its own kernel, nothing fused: the baseline of ablations.
+    pub fn unfused(graph: &Graph) -> Plan {
+        let live = graph.live();
+        let computes = |v: &ValueId| live[v.index()] && !inlined_always(graph, *v) && !is_stored(graph, *v);
+        let mut plan = Plan { groups: graph.values().filter(computes).map(Group::new).collect() };
+        plan.add_copies(graph);
+        plan
+    }
+
+    /// Adds the copies for outputs that share a tensor with an input, a constant or an earlier output.
+    fn add_copies(&mut self, graph: &Graph) {
+        let roots: FxHashSet<ValueId> = self.groups.iter().map(|g| g.root).collect();
+        let mut taken = FxHashSet::default();
+        for (k, o) in graph.outputs.iter().enumerate() {
+            let s = storage(graph, o.value);
+            if !roots.contains(&s) || !taken.insert(s) {
+                self.groups.push(Group { copy_to: Some(k as u32), ..Group::new(s) });
+            }
+        }
+    }
+
+    /// A listing for people: one line a kernel.
+    pub fn listing<'a>(&'a self, graph: &'a Graph) -> impl fmt::Display + 'a {
+        Listing { plan: self, graph }
+    }
+}
+
+/// Inputs and constants stand in memory before the program runs.
+pub fn is_stored(graph: &Graph, v: ValueId) -> bool {
+    matches!(graph.node(v).op, Op::Input(_) | Op::Const(_))
+}
+
+/// Values that are never tensors in memory of their own: reshapes share their operand's, and counters
+/// and extents are computed where they are used (unless an output asks for them).
+fn inlined_always(graph: &Graph, v: ValueId) -> bool {
+    let leaf = matches!(graph.node(v).op, Op::Iota(_) | Op::Dims(_));
+    let reshape = matches!(graph.node(v).op, Op::Reshape(_));
+    reshape || (leaf && !graph.outputs.iter().any(|o| storage(graph, o.value) == v))
+}
+
+struct Listing<'a> {
+    plan: &'a Plan,
+    graph: &'a Graph,
+}
+
+impl fmt::Display for Listing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, g) in self.plan.groups.iter().enumerate() {
+            write!(f, "k{i}: {} {} = {}", g.root, self.graph.ty(g.root), self.graph.node(g.root).op.name())?;
+            if let Some(k) = g.copy_to {
+                write!(f, " copied to output {k}")?;
+            }
+            let mut members: Vec<_> = g.members.iter().copied().collect();
+            members.sort();
+            if !members.is_empty() {
+                let names: Vec<_> = members.iter().map(|&m| format!("{m}:{}", self.graph.node(m).op.name())).collect();
+                write!(f, " with {}", names.join(" "))?;
+            }
+            if !g.locals.is_empty() {
+                let names: Vec<_> = g.locals.iter().map(|&m| format!("{m}:{}", self.graph.node(m).op.name())).collect();
+                write!(f, "; rows of {} axes, per row {}", g.outer, names.join(" "))?;
+            }
+            writeln!(f, "  // {}", self.graph.loc(g.root))?;
+        }
+        Ok(())
+    }
+}

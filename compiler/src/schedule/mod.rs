@@ -1,0 +1,152 @@
+//! From a plan's groups to scheduled kernels.
+//!
+//! ```text
+//! group -> emit (scalar bodies, index maps) -> axes (drop, split, merge) -> finish (KIR) -> tile (schedule)
+//! ```
+//! [`lower`] runs all of it. A group that is no single kernel is refused with a reason, which is how
+//! planning asks whether a fusion is admissible.
+
+mod axes;
+mod draft;
+mod emit;
+mod finish;
+mod maps;
+pub mod tile;
+
+pub(crate) use finish::DETAIL;
+
+use crate::plan::Group;
+use draft::Place;
+use fornax_ir::graph::{Graph, ValueId};
+use fornax_ir::kernel::{AxisKind, Buf, Inst, Kernel, Size};
+use fornax_ir::scalar::Scalar;
+use fornax_ir::{DType, Dim, Literal};
+
+/// Why a group is no single kernel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Refuse(pub &'static str);
+
+/// A tensor that a kernel works on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Operand {
+    /// A materialised tensor: an input, a constant, or another kernel's root.
+    Tensor(ValueId),
+    /// The tensor that the kernel makes.
+    Target,
+}
+
+/// A kernel, scheduled, with what its arguments stand for.
+#[derive(Clone, Debug)]
+pub struct Lowered {
+    /// The kernel.
+    pub kernel: Kernel,
+    /// What each buffer argument is.
+    pub operands: Vec<Operand>,
+    /// What each scalar argument is.
+    pub scalars: Vec<Dim>,
+    /// Operands whose memory the target may take over: each point reads only what it writes itself.
+    pub in_place: Vec<ValueId>,
+    /// Estimated element operations of one run.
+    pub work: Dim,
+    /// Bytes read and written, each element that is touched counted once.
+    pub bytes: Dim,
+}
+
+/// Lowers a group to a scheduled kernel, or says why it cannot be one.
+pub fn lower(graph: &Graph, group: &Group) -> Result<Lowered, Refuse> {
+    let (mut draft, mut ranges) = emit::emit(graph, group)?;
+    axes::simplify_axes(&mut draft, &mut ranges);
+    let work = work(&draft);
+    let bytes = bytes(graph, group, &draft);
+    let dtype_of = |p: Place| match p {
+        Place::Tensor(v) | Place::Local(v) => graph.ty(v).dtype,
+        Place::Target => graph.ty(group.root).dtype,
+    };
+    let mut done = finish::finish(&draft, &ranges, &dtype_of)?;
+    tile::choose(&mut done.kernel);
+    let operand = |p: &Place| match p {
+        Place::Tensor(v) => Operand::Tensor(*v),
+        _ => Operand::Target,
+    };
+    let operands: Vec<Operand> = done.buffers.iter().map(operand).collect();
+    let in_place = in_place(&done.kernel, &operands);
+    let mut kernel = done.kernel;
+    kernel.name = graph.loc(group.root).to_string();
+    Ok(Lowered { kernel, operands, scalars: done.scalars, in_place, work, bytes })
+}
+
+fn work(draft: &draft::DraftKernel) -> Dim {
+    let product = |axes: &[draft::DraftAxis]| axes.iter().fold(Dim::constant(1), |n, a| n * &a.extent);
+    let outer = product(&draft.outer);
+    let stages = draft.stages.iter().map(|s| product(&s.axes) * (s.ops.len() as i64));
+    stages.fold(Dim::constant(0), |a, b| a + b) * outer
+}
+
+fn bytes(graph: &Graph, group: &Group, draft: &draft::DraftKernel) -> Dim {
+    let mut touched: Vec<(ValueId, Dim)> = vec![];
+    for stage in &draft.stages {
+        let axes: Vec<_> = draft.outer.iter().chain(&stage.axes).collect();
+        for (inst, _) in &stage.ops {
+            let draft::DraftInst::Load { src: Place::Tensor(v), at, .. } = inst else { continue };
+            let used = at.axes();
+            let gathers = used.iter().any(|a| *a >= draft::VALUE_BASE);
+            let walked = axes.iter().filter(|a| gathers && a.kind == AxisKind::Parallel || used.contains(&a.id));
+            let elements = walked.fold(Dim::constant(1), |n, a| n * &a.extent);
+            match touched.iter_mut().find(|t| t.0 == *v) {
+                Some(t) => t.1 = t.1.clone() + elements,
+                None => touched.push((*v, elements)),
+            }
+        }
+    }
+    let read = touched.into_iter().map(|(v, n)| {
+        let ty = graph.ty(v);
+        (n * ty.dtype.bytes() as i64).at_most(&ty.bytes())
+    });
+    read.fold(graph.ty(group.root).bytes(), |a, b| a + b)
+}
+
+/// Operands that a kernel reads exactly where it writes the target.
+fn in_place(kernel: &Kernel, operands: &[Operand]) -> Vec<ValueId> {
+    let [stage] = &kernel.stages[..] else { return vec![] };
+    if stage.axes.iter().any(|a| a.kind != AxisKind::Parallel) || !kernel.outer.is_empty() {
+        return vec![];
+    }
+    let stores = stage.body.iter().find_map(|op| match &op.inst {
+        Inst::Store { dst: Buf::Arg(b), at, .. } => Some((*b, at)),
+        _ => None,
+    });
+    let Some((target, at)) = stores else { return vec![] };
+    let fits = |&(k, o): &(usize, &Operand)| {
+        let same_place = |op: &fornax_ir::kernel::Op| match &op.inst {
+            Inst::Load { src: Buf::Arg(b), at: from, mask } if *b as usize == k => from == at && mask.is_empty(),
+            _ => true,
+        };
+        matches!(o, Operand::Tensor(_))
+            && kernel.buffers[k].dtype.bytes() == kernel.buffers[target as usize].dtype.bytes()
+            && stage.body.iter().all(same_place)
+    };
+    operands
+        .iter()
+        .enumerate()
+        .filter(fits)
+        .filter_map(|(_, o)| if let Operand::Tensor(v) = o { Some(*v) } else { None })
+        .collect()
+}
+
+/// Whether the innermost work of every stage runs over neighbouring elements: what keeps a
+/// contraction fast, and so the test for inlining a view into one.
+pub fn is_vectorised(kernel: &Kernel) -> bool {
+    kernel.schedule.stages.iter().all(|s| s.vector.is_some())
+}
+
+pub(crate) fn literal_scalar(l: &Literal) -> Scalar {
+    match l.dtype() {
+        DType::U64 | DType::I64 => Scalar::new(l.dtype(), l.get_i64(0) as u64),
+        d if d.is_float() => Scalar::from_f64(d, l.get_f64(0)),
+        d => Scalar::from_i64(d, l.get_i64(0)),
+    }
+}
+
+pub(crate) fn const_extent(s: Size, default: i64) -> i64 {
+    s.as_const().unwrap_or(default)
+}

@@ -1,0 +1,251 @@
+//! The program of every graph here, fused and unfused, run on the kernel interpreter, agrees with
+//! the graph interpreter.
+
+use fornax_compiler::{Optimizer, Options, interp, lower};
+use fornax_ir::graph::{self, Builder, Graph, TensorType, ValueId, ops};
+use fornax_ir::scalar::{BinaryOp, CompareOp, ReduceOp, UnaryOp};
+use fornax_ir::{DType, Dim, Literal};
+
+fn dims(s: &[&str]) -> Vec<Dim> {
+    s.iter().map(|d| d.parse().unwrap()).collect()
+}
+fn f32s(s: &[&str]) -> TensorType {
+    TensorType::new(DType::F32, dims(s))
+}
+/// Numbers in -2..2 that look random.
+fn noise(shape: &[usize], seed: u32) -> Literal {
+    let mut state = seed.wrapping_mul(2654435761).wrapping_add(12345);
+    let mut next = || {
+        state = state.wrapping_mul(1664525).wrapping_add(1013904223);
+        (state >> 8) as f32 / (1 << 22) as f32 - 2.0
+    };
+    let n = shape.iter().product();
+    Literal::from_vec(shape, (0..n).map(|_| next()).collect::<Vec<f32>>()).unwrap()
+}
+
+fn close(a: &Literal, b: &Literal) -> bool {
+    let peak = (0..b.len()).map(|i| b.get_f64(i).abs()).fold(0.0, f64::max);
+    a.shape() == b.shape()
+        && (0..a.len()).all(|i| {
+            let (x, y) = (a.get_f64(i), b.get_f64(i));
+            x == y || (x.is_nan() && y.is_nan()) || (x - y).abs() <= 1e-5 * peak.max(1e-3)
+        })
+}
+
+/// Runs a graph both ways and returns the number of kernels, fused.
+fn agree(name: &str, g: &Graph, args: &[Literal]) -> usize {
+    let want = graph::interp::run(g, args).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let shapes: Vec<_> = args.iter().map(|a| (a.shape(), a.dtype())).collect();
+    let bound = graph::interp::bind(g, &shapes).unwrap();
+    let mut kernels = 0;
+    for optimizer in [Optimizer::None, Optimizer::Greedy] {
+        let lowered = lower(g.clone(), &Options { optimizer, strict: false }).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let mut weights = vec![0u8; lowered.program.weights.bytes as usize];
+        for w in &lowered.weights {
+            let data = lowered.graph.consts[w.constant.index()].literal.bytes();
+            weights[w.offset as usize..][..data.len()].copy_from_slice(data);
+        }
+        let inputs: Vec<Vec<u8>> = args.iter().map(|a| a.bytes().to_vec()).collect();
+        let (outputs, raised) = interp::run(&lowered.program, bound.values(), &inputs, &weights)
+            .unwrap_or_else(|e| panic!("{name}, {optimizer:?}: {e}"));
+        assert_eq!(raised.is_some(), want.index_error.is_some(), "{name}, {optimizer:?}: {raised:?}");
+        for (bytes, want) in outputs.into_iter().zip(&want.outputs) {
+            let got = Literal::from_bytes(want.dtype(), want.shape(), bytes.into()).unwrap();
+            assert!(close(&got, want), "{name}, {optimizer:?}:\n{got:?}\n{want:?}\n{}", lowered.plan.listing(&lowered.graph));
+        }
+        kernels = lowered.program.calls.len();
+    }
+    kernels
+}
+
+fn softmax(b: &mut Builder, x: ValueId, axis: u32) -> ValueId {
+    let m = b.reduce_keep(ReduceOp::Max, x, &[axis]).unwrap();
+    let d = b.binary(BinaryOp::Sub, x, m).unwrap();
+    let e = b.unary(UnaryOp::Exp, d).unwrap();
+    let s = b.reduce_keep(ReduceOp::Sum, e, &[axis]).unwrap();
+    b.binary(BinaryOp::Div, e, s).unwrap()
+}
+
+#[test]
+fn pointwise_chains_are_one_kernel() {
+    let mut b = Builder::new("chain");
+    let x = b.input("x", f32s(&["n", "5"]));
+    let w = b.constant("w", noise(&[5], 1));
+    let a = b.binary(BinaryOp::Mul, x, w).unwrap();
+    let c = b.unary(UnaryOp::Tanh, a).unwrap();
+    let d = b.binary(BinaryOp::Add, c, a).unwrap();
+    b.output("y", d);
+    assert_eq!(agree("chain", &b.finish(), &[noise(&[3, 5], 2)]), 1);
+}
+
+#[test]
+fn views_cost_nothing() {
+    let mut b = Builder::new("views");
+    let x = b.input("x", f32s(&["n", "4", "6"]));
+    let p = b.permute(x, &[2, 0, 1]).unwrap();
+    let r = b.reshape(p, dims(&["3", "2", "n", "4"])).unwrap();
+    let s = b
+        .add(ops::Slice { start: dims(&["2", "0", "0", "3"]), size: dims(&["3", "2", "n", "2"]), step: vec![-1, 1, 1, -2] }, &[r])
+        .unwrap();
+    let zero = b.scalar_f64(DType::F32, 7.0);
+    let pad = b.add(ops::Pad { lo: dims(&["1", "0", "0", "2"]), hi: dims(&["0", "1", "0", "1"]) }, &[s, zero]).unwrap();
+    let m = b.reshape(pad, dims(&["12", "n*5"])).unwrap();
+    let y = b.unary(UnaryOp::Neg, m).unwrap();
+    b.output("y", y);
+    assert_eq!(agree("views", &b.finish(), &[noise(&[3, 4, 6], 3)]), 1);
+}
+
+#[test]
+fn concat_reads_each_part() {
+    let mut b = Builder::new("concat");
+    let x = b.input("x", f32s(&["n", "3"]));
+    let y = b.input("y", f32s(&["n", "2"]));
+    let x2 = b.unary(UnaryOp::Abs, x).unwrap();
+    let c = b.add(ops::Concat { axis: 1 }, &[x2, y, x]).unwrap();
+    b.output("c", c);
+    assert_eq!(agree("concat", &b.finish(), &[noise(&[2, 3], 4), noise(&[2, 2], 5)]), 1);
+}
+
+#[test]
+fn softmax_is_one_kernel() {
+    let mut b = Builder::new("softmax");
+    let x = b.input("x", f32s(&["n", "7", "33"]));
+    let y = softmax(&mut b, x, 2);
+    b.output("y", y);
+    assert_eq!(agree("softmax", &b.finish(), &[noise(&[2, 7, 33], 6)]), 1);
+}
+
+#[test]
+fn reductions_over_any_axes() {
+    for (k, axes) in [vec![0], vec![1], vec![2], vec![0, 2], vec![0, 1, 2]].into_iter().enumerate() {
+        let mut b = Builder::new("reduce");
+        let x = b.input("x", f32s(&["n", "5", "40"]));
+        let x2 = b.binary(BinaryOp::Mul, x, x).unwrap();
+        let r = b.reduce(ReduceOp::Sum, x2, &axes).unwrap();
+        let y = b.unary(UnaryOp::Sqrt, r).unwrap();
+        b.output("y", y);
+        assert_eq!(agree("reduce", &b.finish(), &[noise(&[3, 5, 40], k as u32)]), 1);
+    }
+}
+
+#[test]
+fn matmul_takes_bias_and_activation_with_it() {
+    let mut b = Builder::new("matmul");
+    let x = b.input("x", f32s(&["n", "s", "12"]));
+    let w = b.constant("w", noise(&[12, 10], 1));
+    let bias = b.constant("b", noise(&[10], 2));
+    let y = b.add(ops::DotGeneral { batch: vec![], contract: vec![(2, 0)] }, &[x, w]).unwrap();
+    let y = b.binary(BinaryOp::Add, y, bias).unwrap();
+    let zero = b.scalar_f64(DType::F32, 0.0);
+    let y = b.binary(BinaryOp::Max, y, zero).unwrap();
+    // To heads: [n, 2, s, 5].
+    let y = b.reshape(y, dims(&["n", "s", "2", "5"])).unwrap();
+    let y = b.permute(y, &[0, 2, 1, 3]).unwrap();
+    b.output("y", y);
+    assert_eq!(agree("matmul", &b.finish(), &[noise(&[2, 3, 12], 7)]), 1);
+}
+
+fn conv(groups: i64, stride: i64, pad: i64, dilation: i64) -> Graph {
+    let mut b = Builder::new("conv");
+    let x = b.input("x", f32s(&["n", "6", "h", "9"]));
+    let w = b.constant("w", noise(&[4 * groups as usize, 6 / groups as usize, 3, 3], 8));
+    let p = || (Dim::from(pad), Dim::from(pad));
+    let c = ops::Conv { strides: vec![stride; 2], pads: vec![p(), p()], dilations: vec![dilation; 2], groups };
+    let y = b.add(c, &[x, w]).unwrap();
+    let zero = b.scalar_f64(DType::F32, 0.0);
+    let y = b.binary(BinaryOp::Max, y, zero).unwrap();
+    b.output("y", y);
+    b.finish()
+}
+
+#[test]
+fn convolutions_of_every_kind() {
+    for groups in [1, 2, 6] {
+        for (stride, pad, dilation) in [(1, 0, 1), (1, 1, 1), (2, 1, 1), (1, 2, 2), (2, 0, 1)] {
+            let g = conv(groups, stride, pad, dilation);
+            let name = format!("conv g{groups} s{stride} p{pad} d{dilation}");
+            assert_eq!(agree(&name, &g, &[noise(&[2, 6, 8, 9], 9)]), 1, "{name}");
+        }
+    }
+}
+
+#[test]
+fn windows_leave_the_padding_out() {
+    for op in [ReduceOp::Max, ReduceOp::Sum] {
+        let mut b = Builder::new("window");
+        let x = b.input("x", f32s(&["n", "3", "h", "9"]));
+        let p = || (Dim::from(1), Dim::from(0));
+        let w = ops::ReduceWindow { op, window: vec![3, 2], strides: vec![2, 1], pads: vec![p(), p()], dilations: vec![1, 1] };
+        let y = b.add(w, &[x]).unwrap();
+        b.output("y", y);
+        assert_eq!(agree("window", &b.finish(), &[noise(&[2, 3, 8, 9], 10)]), 1);
+    }
+}
+
+#[test]
+fn gathers_wrap_and_report() {
+    for (indices, _bad) in [(vec![0i64, -1, 2], false), (vec![4, 0, -6], true)] {
+        let mut b = Builder::new("gather");
+        let x = b.input("x", f32s(&["5", "8"]));
+        let i = b.input("i", TensorType::new(DType::I64, dims(&["k"])));
+        let y = b.add(ops::Gather { axes: vec![0] }, &[x, i]).unwrap();
+        let y = b.unary(UnaryOp::Neg, y).unwrap();
+        b.output("y", y);
+        let i = Literal::from_vec(&[3], indices).unwrap();
+        assert_eq!(agree("gather", &b.finish(), &[noise(&[5, 8], 11), i]), 1);
+    }
+}
+
+#[test]
+fn layer_norm_is_one_kernel() {
+    let mut b = Builder::new("norm");
+    let x = b.input("x", f32s(&["n", "s", "24"]));
+    let n = b.scalar_f64(DType::F32, 24.0);
+    let sum = b.reduce_keep(ReduceOp::Sum, x, &[2]).unwrap();
+    let mean = b.binary(BinaryOp::Div, sum, n).unwrap();
+    let d = b.binary(BinaryOp::Sub, x, mean).unwrap();
+    let sq = b.binary(BinaryOp::Mul, d, d).unwrap();
+    let sum = b.reduce_keep(ReduceOp::Sum, sq, &[2]).unwrap();
+    let var = b.binary(BinaryOp::Div, sum, n).unwrap();
+    let eps = b.scalar_f64(DType::F32, 1e-5);
+    let var = b.binary(BinaryOp::Add, var, eps).unwrap();
+    let std = b.unary(UnaryOp::Sqrt, var).unwrap();
+    let y = b.binary(BinaryOp::Div, d, std).unwrap();
+    let w = b.constant("w", noise(&[24], 12));
+    let y = b.binary(BinaryOp::Mul, y, w).unwrap();
+    b.output("y", y);
+    assert_eq!(agree("norm", &b.finish(), &[noise(&[2, 3, 24], 13)]), 1);
+}
+
+#[test]
+fn attention_scores_are_a_contraction_and_a_softmax() {
+    let mut b = Builder::new("attention");
+    let q = b.input("q", f32s(&["n", "2", "s", "8"]));
+    let k = b.input("k", f32s(&["n", "2", "8", "s"]));
+    let m = b.input("m", TensorType::new(DType::I64, dims(&["n", "s"])));
+    let dot = b.add(ops::DotGeneral { batch: vec![(0, 0), (1, 1)], contract: vec![(3, 2)] }, &[q, k]).unwrap();
+    let scale = b.scalar_f64(DType::F32, 0.35);
+    let scores = b.binary(BinaryOp::Mul, dot, scale).unwrap();
+    let zero = b.scalar_f64(DType::I64, 0.0);
+    let keep = b.compare(CompareOp::Ne, m, zero).unwrap();
+    let keep = b.reshape(keep, dims(&["n", "1", "1", "s"])).unwrap();
+    let low = b.scalar_f64(DType::F32, -1e9);
+    let scores = b.select(keep, scores, low).unwrap();
+    let y = softmax(&mut b, scores, 3);
+    b.output("y", y);
+    let mask = Literal::from_vec(&[2, 3], vec![1i64, 1, 0, 1, 1, 1]).unwrap();
+    let args = [noise(&[2, 2, 3, 8], 1), noise(&[2, 2, 8, 3], 2), mask];
+    assert!(agree("attention", &b.finish(), &args) <= 2);
+}
+
+#[test]
+fn outputs_that_share_storage_are_copied() {
+    let mut b = Builder::new("copies");
+    let x = b.input("x", f32s(&["n", "4"]));
+    let y = b.unary(UnaryOp::Neg, x).unwrap();
+    let flat = b.reshape(y, dims(&["4*n"])).unwrap();
+    b.output("same", x);
+    b.output("y", y);
+    b.output("flat", flat);
+    assert_eq!(agree("copies", &b.finish(), &[noise(&[2, 4], 1)]), 3);
+}
