@@ -20,7 +20,7 @@
 //! | Tanh | 3 | 3 |
 //! | Erf | 2 | 2 |
 //! | Sin, Cos | 1 | 2 for arguments up to 2^28, then as stated in `math/trig.rs` |
-//! | Pow | 1 | 1 |
+//! | Pow | 1 | 2 |
 //! | Rem, Sign, Floor, Ceil, Round, Trunc | exact | exact |
 //!
 //! "1" means less than 1 beside the true result: the nearest float or its neighbour on the other side of it.

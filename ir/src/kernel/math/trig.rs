@@ -120,9 +120,14 @@ pub(super) fn sin(e: &mut Emit, x: ValueId, cosine: bool) -> ValueId {
     let bits = e.binary(BinaryOp::Xor, bits, sign);
     let value = e.from_bits(bits);
     let value = e.cast(value, d);
-    // NaN for infinities, and the sign of a zero argument.
+    // NaN for infinities.
     let nothing = e.scale(x, 0.0);
-    e.add(value, nothing)
+    let value = e.add(value, nothing);
+    if cosine {
+        return value;
+    }
+    let zero = e.is(x, CompareOp::Eq, 0.0);
+    e.select(zero, x, value)
 }
 
 /// Sine and cosine of a small f64, good to f32.
