@@ -10,13 +10,11 @@ mod assemble;
 mod buffers;
 pub mod canonicalize;
 pub mod interp;
-#[cfg(any())]
 mod native;
 pub mod plan;
 pub mod schedule;
 
 pub use fornax_codegen as codegen;
-#[cfg(any())]
 pub use native::Compiled;
 
 use fornax_codegen::program::Program;

@@ -21,11 +21,19 @@ pub struct Compiled {
 }
 
 impl Lowered {
-    /// Generates code for a machine and gathers the weights. Consumes the graph: its constants are
-    /// released one by one as they are copied.
-    pub fn compile(self, target: &Target, leaf: fornax_codegen::Leaf) -> Result<Compiled, Error> {
+    /// Generates code for a machine, with the leaf emitter of that name, and gathers the weights.
+    /// Consumes the graph: its constants are released one by one as they are copied.
+    ///
+    /// # Errors
+    /// [`Error::Codegen`], or [`Error::Weights`] when memory does not suffice.
+    pub fn compile(
+        self,
+        target: &Target,
+        leaf: &str,
+        options: &fornax_codegen::Options,
+    ) -> Result<Compiled, Error> {
         let start = Instant::now();
-        let code = fornax_codegen::compile(&self.program, target, leaf)?;
+        let code = fornax_codegen::compile(&self.program, target, leaf, options)?;
         let codegen_time = start.elapsed();
         let weights = Arc::new(gather_weights(self.graph, &self.weights, self.program.weights.bytes)?);
         Ok(Compiled { code, program: self.program, weights, codegen_time })

@@ -1,10 +1,13 @@
-//! The program of every graph here, fused and unfused, run on the kernel interpreter, agrees with
-//! the graph interpreter.
+//! The program of every graph here, fused and unfused, run on the kernel interpreter and as native
+//! code on one thread and two, agrees with the graph interpreter.
 
-use fornax_compiler::{Optimizer, Options, interp, lower};
+use fornax_compiler::codegen::{self, Cpu, Target};
+use fornax_compiler::{Lowered, Optimizer, Options, interp, lower};
 use fornax_ir::graph::{self, Builder, Graph, TensorType, ValueId, ops};
 use fornax_ir::scalar::{BinaryOp, CompareOp, ReduceOp, UnaryOp};
 use fornax_ir::{DType, Dim, Literal};
+use fornax_runtime::{AlignedBuffer, InstanceOptions, ThreadPool};
+use std::sync::Arc;
 
 fn dims(s: &[&str]) -> Vec<Dim> {
     s.iter().map(|d| d.parse().unwrap()).collect()
@@ -54,8 +57,34 @@ fn agree(name: &str, g: &Graph, args: &[Literal]) -> usize {
             assert!(close(&got, want), "{name}, {optimizer:?}:\n{got:?}\n{want:?}\n{}", lowered.plan.listing(&lowered.graph));
         }
         kernels = lowered.program.calls.len();
+        native(name, lowered, bound.values(), args, &want);
     }
     kernels
+}
+
+/// Compiles for the weakest and the native CPU, runs on one thread and two, and compares.
+fn native(name: &str, lowered: Lowered, dims: &[i64], args: &[Literal], want: &graph::interp::Outcome) {
+    let target = Target::host(Cpu::Native).unwrap();
+    let compiled = lowered.compile(&target, "clif", &codegen::Options::default()).unwrap_or_else(|e| panic!("{name}: {e}"));
+    assert_eq!(compiled.code.external_symbols, Vec::<String>::new(), "{name}");
+    let mut first: Option<Vec<Vec<u8>>> = None;
+    for threads in [1, 2] {
+        let pool = Arc::new(ThreadPool::new(threads).unwrap());
+        let options = InstanceOptions { pool, weights: Some(compiled.weights.clone()), memory_limit: None, byte_lengths: None };
+        let instance = compiled.code.instance(options).unwrap();
+        let inputs: Vec<AlignedBuffer> = args.iter().map(|a| AlignedBuffer::copy_of(a.bytes()).unwrap()).collect();
+        let inputs: Vec<&[u8]> = inputs.iter().map(|a| a.as_slice()).collect();
+        let mut outputs: Vec<AlignedBuffer> = want.outputs.iter().map(|o| AlignedBuffer::zeroed(o.bytes().len()).unwrap()).collect();
+        let mut slices: Vec<&mut [u8]> = outputs.iter_mut().map(|o| o.as_mut_slice()).collect();
+        let result = instance.run(dims, &inputs, &mut slices);
+        assert_eq!(result.is_err(), want.index_error.is_some(), "{name}: {result:?}");
+        let bytes: Vec<Vec<u8>> = outputs.iter().map(|o| o.as_slice().to_vec()).collect();
+        for (bytes, want) in bytes.iter().zip(&want.outputs) {
+            let got = Literal::from_bytes(want.dtype(), want.shape(), bytes.clone().into()).unwrap();
+            assert!(close(&got, want), "{name}, native on {threads}:\n{got:?}\n{want:?}\n{}", compiled.program);
+        }
+        assert_eq!(*first.get_or_insert(bytes.clone()), bytes, "{name}: other bits on {threads} threads");
+    }
 }
 
 fn softmax(b: &mut Builder, x: ValueId, axis: u32) -> ValueId {
