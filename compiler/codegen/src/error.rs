@@ -69,6 +69,17 @@ pub enum Error {
         /// Why not.
         source: LinkError,
     },
+    /// The weights are fewer bytes than the program reads.
+    #[error("the program reads {expected} bytes of weights, {found} were given")]
+    Weights {
+        /// Bytes it reads.
+        expected: usize,
+        /// Bytes given.
+        found: usize,
+    },
+    /// The code could not be joined with weights and threads.
+    #[error(transparent)]
+    Instance(fornax_runtime::program::InstanceError),
     /// A compilation thread panicked: a fault of the compiler.
     #[error("compiling panicked (a fault of the compiler): {what}")]
     Panicked {

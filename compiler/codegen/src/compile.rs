@@ -1,0 +1,259 @@
+//! From a [`Program`] to code in this process.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+use cranelift_codegen::Context;
+use cranelift_codegen::control::ControlPlane;
+use cranelift_codegen::ir::{Function, UserFuncName};
+use cranelift_module::{FuncId, Linkage, Module, ModuleReloc};
+use fornax_ir::kernel::Kernel;
+use rustc_hash::FxHashMap;
+
+use crate::block::ScratchLayout;
+use crate::compiled::{Compiled, Stats};
+use crate::driver::{KernelCode, define_kernel, signature};
+use crate::entry::{self, Unit};
+use crate::error::Error;
+use crate::image::ImageModule;
+use crate::leaf::{Clif, LeafEmitter};
+use crate::program::Program;
+use crate::target::{Leaf, Target};
+use crate::traps::trapping_instruction;
+
+/// What to do besides compiling.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Options {
+    /// Threads to compile on; 0: as many as the machine has.
+    pub threads: usize,
+    /// Keep the text of every kernel's leaves.
+    pub dump_leaves: bool,
+    /// Keep the text of every function in Cranelift's IR.
+    pub dump_clif: bool,
+    /// Keep the text of every function in the target's assembly.
+    pub dump_asm: bool,
+}
+
+/// Texts kept on request, each function under a line that names it; empty if not asked for.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Dumps {
+    /// Leaves of the kernels.
+    pub leaves: String,
+    /// Functions in Cranelift's IR.
+    pub clif: String,
+    /// Functions in the target's assembly.
+    pub asm: String,
+}
+
+static COMPILATIONS: AtomicU64 = AtomicU64::new(0);
+
+/// How many programs this process has compiled; for tests of caches.
+#[must_use]
+pub fn compilations() -> u64 {
+    COMPILATIONS.load(Ordering::Relaxed)
+}
+
+/// Compiles a program and links it into an image. Equal kernels are compiled once.
+///
+/// # Errors
+/// [`Error::UnknownLeaf`] if no leaf emitter is called `leaf`; [`Error::Program`] if the program
+/// breaks an invariant or a guard of it never holds; [`Error::Kernel`] if a kernel uses what code
+/// generation does not cover; the rest are faults of the compiler or of the system.
+pub fn compile(program: &Program, target: &Target, leaf: &str, options: &Options) -> Result<Compiled, Error> {
+    let start = Instant::now();
+    let leaf: Leaf = leaf.parse()?;
+    let malformed = |source| Error::Program { program: program.name.clone(), source };
+    program.verify().map_err(malformed)?;
+    COMPILATIONS.fetch_add(1, Ordering::Relaxed);
+    let (distinct, number) = deduplicate(&program.kernels);
+    let kernels =
+        in_parallel(&distinct, options.threads, |kernel| kernel_object(kernel, target, leaf, options))?;
+    let mut linker =
+        Linker { program, module: ImageModule::new(target.isa.clone(), []), dumps: Dumps::default() };
+    let ids = kernels
+        .iter()
+        .enumerate()
+        .map(|(i, kernel)| linker.kernel(i, kernel))
+        .collect::<Result<Vec<_>, _>>()?;
+    let functions: Vec<FuncId> = number.iter().map(|&n| ids[n]).collect();
+    let scratch: Vec<&ScratchLayout> = number.iter().map(|&n| &kernels[n].scratch).collect();
+    let (entry, units) = entry::define(program, &functions, &scratch, &mut linker.module)?;
+    let objects = in_parallel(&units, options.threads, |unit| unit_object(unit, target, options))?;
+    for (unit, object) in units.iter().zip(&objects) {
+        linker.function(unit.id, object)?;
+    }
+    let Linker { module, dumps, .. } = linker;
+    let link = |source| Error::Link { program: program.name.clone(), source };
+    let external_symbols = module.external_symbols().map_err(link)?;
+    let image = module.finish().map_err(link)?;
+    let stats = Stats {
+        kernels: program.kernels.len(),
+        distinct_kernels: distinct.len(),
+        calls: program.calls.len(),
+        code_bytes: image.code_bytes(),
+        duration: start.elapsed(),
+    };
+    tracing::debug!(program = program.name, target = target.id(leaf), ?stats, "compiled");
+    Compiled::new(program, image, entry, stats, external_symbols, dumps)
+}
+
+/// The distinct kernels, and for each kernel the number of the one it equals.
+fn deduplicate(kernels: &[Kernel]) -> (Vec<&Kernel>, Vec<usize>) {
+    let mut distinct = Vec::new();
+    let mut seen: FxHashMap<&Kernel, usize> = FxHashMap::default();
+    let number = kernels.iter().map(|kernel| {
+        *seen.entry(kernel).or_insert_with(|| {
+            distinct.push(kernel);
+            distinct.len() - 1
+        })
+    });
+    let number = number.collect();
+    (distinct, number)
+}
+
+/// A compiled function that is not yet linked.
+struct Object {
+    name: String,
+    alignment: u64,
+    code: Vec<u8>,
+    relocs: Vec<ModuleReloc>,
+    clif: Option<String>,
+    asm: Option<String>,
+}
+
+/// A compiled kernel.
+struct KernelObject {
+    object: Object,
+    scratch: ScratchLayout,
+    leaves: Option<String>,
+}
+
+fn kernel_object(
+    kernel: &Kernel,
+    target: &Target,
+    leaf: Leaf,
+    options: &Options,
+) -> Result<KernelObject, Error> {
+    let emitter: Box<dyn LeafEmitter> = match leaf {
+        Leaf::Clif => Box::new(Clif::new(target)),
+    };
+    let KernelCode { function, leaves, scratch } = define_kernel(kernel, target, &*emitter)?;
+    let leaves = options.dump_leaves.then(|| {
+        let text = |(name, leaf): &(String, fornax_ir::leaf::Leaf)| format!("; {name}\n{leaf:#?}\n");
+        leaves.iter().map(text).collect()
+    });
+    let object = compile_function(function, &kernel.name, FuncId::from_u32(0), target, options)?;
+    Ok(KernelObject { object, scratch, leaves })
+}
+
+fn unit_object(unit: &Unit, target: &Target, options: &Options) -> Result<Object, Error> {
+    compile_function(unit.func.clone(), &unit.name, unit.id, target, options)
+}
+
+/// Compiles one function. `id` is what relocations inside the function refer to.
+fn compile_function(
+    function: Function,
+    name: &str,
+    id: FuncId,
+    target: &Target,
+    options: &Options,
+) -> Result<Object, Error> {
+    let mut ctx = Context::for_function(function);
+    if ctx.func.name == UserFuncName::default() {
+        ctx.func.name = UserFuncName::user(0, id.as_u32());
+    }
+    if cfg!(debug_assertions)
+        && let Some(inst) = trapping_instruction(&ctx.func)
+    {
+        let what = format!("`{inst}` may trap");
+        return Err(Error::Cranelift { function: name.to_owned(), what });
+    }
+    let clif = options.dump_clif.then(|| ctx.func.display().to_string());
+    ctx.set_disasm(options.dump_asm);
+    let compiled = ctx
+        .compile(&*target.isa, &mut ControlPlane::default())
+        .map_err(|e| Error::cranelift(name, &e.inner))?;
+    let alignment = u64::from(compiled.buffer.alignment);
+    let code = compiled.buffer.data().to_vec();
+    let asm = compiled.vcode.clone();
+    let mach = compiled.buffer.relocs().to_vec();
+    let relocs = mach.iter().map(|r| ModuleReloc::from_mach_reloc(r, &ctx.func, id)).collect();
+    Ok(Object { name: name.to_owned(), alignment, code, relocs, clif, asm })
+}
+
+/// What linking gathers.
+struct Linker<'a> {
+    program: &'a Program,
+    module: ImageModule,
+    dumps: Dumps,
+}
+
+impl Linker<'_> {
+    fn kernel(&mut self, number: usize, kernel: &KernelObject) -> Result<FuncId, Error> {
+        let declared = self.module.declare_function(&format!("k{number}"), Linkage::Local, &signature());
+        let id = declared.map_err(|e| self.refuse(e))?;
+        if let Some(leaves) = &kernel.leaves {
+            self.dumps.leaves.push_str(&format!("; kernel k{number} {}\n{leaves}", kernel.object.name));
+        }
+        self.function(id, &kernel.object)?;
+        Ok(id)
+    }
+
+    fn function(&mut self, id: FuncId, object: &Object) -> Result<(), Error> {
+        let mut dump = |to: fn(&mut Dumps) -> &mut String, text: &Option<String>| {
+            if let Some(text) = text {
+                to(&mut self.dumps).push_str(&format!("; function {}\n{text}\n", object.name));
+            }
+        };
+        dump(|d| &mut d.clif, &object.clif);
+        dump(|d| &mut d.asm, &object.asm);
+        let defined = self.module.define_function_bytes(id, object.alignment, &object.code, &object.relocs);
+        defined.map_err(|e| self.refuse(e))
+    }
+
+    fn refuse(&self, error: cranelift_module::ModuleError) -> Error {
+        Error::Link { program: self.program.name.clone(), source: error.into() }
+    }
+}
+
+/// Applies `f` to every item on up to `threads` threads; the results are in the items' order, the
+/// error is that of the first item that has one.
+fn in_parallel<T: Sync, R: Send>(
+    items: &[T],
+    threads: usize,
+    f: impl Fn(&T) -> Result<R, Error> + Sync,
+) -> Result<Vec<R>, Error> {
+    let all = thread::available_parallelism().map_or(1, usize::from);
+    let threads = if threads == 0 { all } else { threads }.min(items.len());
+    let next = AtomicUsize::new(0);
+    let results: Mutex<Vec<(usize, Result<R, Error>)>> = Mutex::new(Vec::with_capacity(items.len()));
+    let work = || {
+        while let Some((i, item)) = {
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            items.get(i).map(|item| (i, item))
+        } {
+            let result = catch_unwind(AssertUnwindSafe(|| f(item)))
+                .unwrap_or_else(|payload| Err(Error::Panicked { what: panic_message(&*payload) }));
+            results.lock().unwrap_or_else(PoisonError::into_inner).push((i, result));
+        }
+    };
+    thread::scope(|scope| {
+        // A thread that the system refuses only leaves more to the others.
+        let spawned: Vec<_> =
+            (1..threads).map(|_| thread::Builder::new().spawn_scoped(scope, work)).collect();
+        work();
+        drop(spawned);
+    });
+    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    results.sort_unstable_by_key(|(i, _)| *i);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+fn panic_message(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+}
