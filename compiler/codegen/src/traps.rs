@@ -18,7 +18,9 @@ pub fn trapping_instruction(func: &Function) -> Option<String> {
 fn may_trap(func: &Function, inst: Inst) -> bool {
     let data = &func.dfg.insts[inst];
     let opcode = data.opcode();
-    if let Some(flags) = data.memflags_data(&func.dfg) {
+    if let Some(flags) = data.memflags_data(&func.dfg)
+        && (opcode.can_load() || opcode.can_store())
+    {
         return flags.trap_code().is_some();
     }
     if !opcode.can_trap() || opcode.is_call() || opcode.is_return() {
@@ -50,7 +52,7 @@ fn positive(func: &Function, value: Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cranelift_codegen::ir::types::I64;
+    use cranelift_codegen::ir::types::{F64, I64};
     use cranelift_codegen::ir::{AbiParam, InstBuilder, MemFlagsData, Signature, TrapCode, UserFuncName};
     use cranelift_codegen::isa::CallConv;
     use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
@@ -97,6 +99,11 @@ mod tests {
     #[test]
     fn loads_and_traps_are_told_apart() {
         assert_eq!(scan(|b, x| b.ins().load(I64, MemFlagsData::trusted(), x, 0)), None);
+        let bits = scan(|b, x| {
+            let bits = b.ins().bitcast(F64, MemFlagsData::new(), x);
+            b.ins().bitcast(I64, MemFlagsData::new(), bits)
+        });
+        assert_eq!(bits, None);
         let checked = MemFlagsData::new().with_trap_code(Some(TrapCode::HEAP_OUT_OF_BOUNDS));
         assert!(scan(|b, x| b.ins().load(I64, checked, x, 0)).unwrap().contains("load"));
         let code = TrapCode::unwrap_user(1);

@@ -5,8 +5,8 @@ use fornax_codegen::{
     WeightsLayout, compilations, compile,
 };
 use fornax_ir::kernel::{
-    Access, Affine, Axis, AxisKind, Buf, BufferDecl, IndexVar, Inst, Kernel, LocalDecl, Mask, Op, Size, Stage,
-    StageSchedule,
+    Access, Affine, Axis, AxisKind, Buf, BufferDecl, IndexVar, Inst, Kernel, LocalDecl, Mask, Op, Size,
+    Stage, StageSchedule,
 };
 use fornax_ir::scalar::{BinaryOp, CompareOp, Scalar};
 use fornax_ir::{DType, Dim};
@@ -101,7 +101,7 @@ fn rows() -> Kernel {
 fn check() -> Kernel {
     let body = vec![
         load(Buf::Arg(0), along(0)),
-        op(Inst::Const(Scalar::F32(0.0)), F32),
+        op(Inst::Const(Scalar::from_f64(F32, 0.0)), F32),
         op(Inst::Compare(CompareOp::Lt, 0, 1), DType::Bool),
         op(Inst::Raise { cond: 2, detail: Size::Arg(1) }, DType::Bool),
     ];
