@@ -99,12 +99,18 @@ impl Error {
     }
 }
 
+impl From<ModuleError> for LinkError {
+    fn from(error: ModuleError) -> Self {
+        LinkError::Module(Box::new(error))
+    }
+}
+
 /// Why an image could not be linked.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     /// A declaration or definition was refused.
     #[error(transparent)]
-    Module(#[from] ModuleError),
+    Module(Box<ModuleError>),
     /// Code refers to something that is neither defined nor among the known imports.
     #[error("unknown import `{name}`; known are {known}")]
     UnknownImport {
@@ -134,12 +140,6 @@ pub enum LinkError {
         kind: String,
         /// Where.
         symbol: String,
-    },
-    /// Data that asks to be writable or thread-local.
-    #[error("the data object `{name}` is writable or thread-local; an image holds constants only")]
-    WritableData {
-        /// The data object.
-        name: String,
     },
     /// The system refused memory, or to make it executable.
     #[error("cannot map {bytes} bytes of executable memory: {source}")]

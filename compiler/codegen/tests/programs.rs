@@ -160,8 +160,9 @@ fn example() -> Program {
     }
 }
 
+/// Not `native`, so that these tests also run where AVX-512 is not emulated.
 fn target() -> Target {
-    Target::host(Cpu::Native).unwrap()
+    Target::host(Cpu::V3).or_else(|_| Target::host(Cpu::Baseline)).unwrap()
 }
 
 fn compiled(program: &Program) -> Compiled {
@@ -359,4 +360,13 @@ fn code_grows_linearly_with_the_number_of_calls() {
         }
     }
     assert_eq!(y, expect);
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn time_of_compiling_many_calls() {
+    for calls in [10, 100, 1000] {
+        let stats = compiled(&long(calls)).stats;
+        eprintln!("{calls} calls: {:?}, {} bytes", stats.duration, stats.code_bytes);
+    }
 }
