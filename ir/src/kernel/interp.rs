@@ -9,9 +9,7 @@
 
 use super::analysis::StageInfo;
 use super::verify::{VerifyError, verify};
-use super::{
-    Affine, Axis, AxisKind, Buf, IndexVar, Inst, Kernel, Mask, Op, Order, Size, Stage, ValueId,
-};
+use super::{Affine, Axis, AxisKind, Buf, IndexVar, Inst, Kernel, Mask, Op, Order, Size, Stage, ValueId};
 use crate::dtype::DType;
 use crate::scalar::{BinaryOp, ReduceOp, Scalar, eval};
 
@@ -67,7 +65,9 @@ pub enum KernelError {
         len: i64,
     },
     /// An access beyond its buffer, or an index that does not fit 64 bits.
-    #[error("kernel `{kernel}`, stage {stage}, instruction %{inst}: element {index} of {buf}, which has {len}")]
+    #[error(
+        "kernel `{kernel}`, stage {stage}, instruction %{inst}: element {index} of {buf}, which has {len}"
+    )]
     OutOfBounds {
         /// The kernel's name.
         kernel: String,
@@ -360,7 +360,13 @@ pub fn pure(op: &Op, value: impl Fn(ValueId) -> Scalar, fused: bool) -> Scalar {
         Inst::Unary(o, a) => eval::unary(o, value(a)),
         Inst::Binary(o, a, b) => eval::binary(o, value(a), value(b)),
         Inst::Compare(o, a, b) => Scalar::bool(eval::compare(o, value(a), value(b))),
-        Inst::Select(c, a, b) => if value(c).bits != 0 { value(a) } else { value(b) },
+        Inst::Select(c, a, b) => {
+            if value(c).bits != 0 {
+                value(a)
+            } else {
+                value(b)
+            }
+        }
         Inst::Cast(a) => eval::cast(value(a), op.dtype),
         Inst::Bitcast(a) => eval::bitcast(value(a), op.dtype),
         Inst::Fma(a, b, c) => eval::fma(value(a), value(b), value(c), fused),

@@ -187,7 +187,8 @@ impl Rewrite<'_> {
 
     fn unary(&mut self, o: UnaryOp, a: ValueId, d: DType) -> ValueId {
         if is_half(d) && matches!(o, UnaryOp::Neg | UnaryOp::Abs) {
-            let (op, bits) = if o == UnaryOp::Neg { (BinaryOp::Xor, 0x8000) } else { (BinaryOp::And, 0x7fff) };
+            let (op, bits) =
+                if o == UnaryOp::Neg { (BinaryOp::Xor, 0x8000) } else { (BinaryOp::And, 0x7fff) };
             let bits = self.e.bits(DType::U16, bits);
             return self.e.binary(op, self.raw(a), bits);
         }

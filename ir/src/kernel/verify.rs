@@ -146,9 +146,7 @@ impl fmt::Display for Buf {
 /// # Errors
 /// The first violation found, with its place. A kernel that fails was made wrongly: it is no user's error.
 pub fn verify(kernel: &Kernel) -> Result<(), VerifyError> {
-    let at = |place: Place| {
-        move |fault: Fault| VerifyError { kernel: kernel.name.clone(), place, fault }
-    };
+    let at = |place: Place| move |fault: Fault| VerifyError { kernel: kernel.name.clone(), place, fault };
     header(kernel).map_err(at(Place::Header))?;
     for (s, stage) in kernel.stages.iter().enumerate() {
         axes(kernel, stage).map_err(at(Place::Stage(s)))?;
@@ -171,9 +169,7 @@ pub fn verify(kernel: &Kernel) -> Result<(), VerifyError> {
 
 fn size(kernel: &Kernel, size: Size) -> Result<(), Fault> {
     match size {
-        Size::Arg(arg) if arg >= kernel.scalars => {
-            Err(Fault::NoScalar { arg, count: kernel.scalars })
-        }
+        Size::Arg(arg) if arg >= kernel.scalars => Err(Fault::NoScalar { arg, count: kernel.scalars }),
         _ => Ok(()),
     }
 }
@@ -319,7 +315,7 @@ impl Check<'_> {
                 op.dtype
             }
             Inst::Fma(a, b, c) => {
-                let d = defined(self.operand(*a)?, "fma", |d| d != DType::Bool)?;
+                let d = defined(self.operand(*a)?, "fma", DType::is_float)?;
                 self.expect(*b, d)?;
                 self.expect(*c, d).map(|()| d)?
             }
@@ -440,3 +436,6 @@ fn reorders(op: &Op) -> bool {
         _ => true,
     }
 }
+
+#[cfg(test)]
+mod tests;

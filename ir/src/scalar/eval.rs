@@ -75,15 +75,18 @@ pub fn unary(op: UnaryOp, x: Scalar) -> Scalar {
         },
         _ => {
             let v = x.as_i64();
-            Scalar::new(d, match op {
-                UnaryOp::Neg => v.wrapping_neg() as u64,
-                UnaryOp::Abs if d.is_signed_int() => v.wrapping_abs() as u64,
-                UnaryOp::Abs => x.bits,
-                UnaryOp::Sign if d.is_signed_int() => v.signum() as u64,
-                UnaryOp::Sign => (x.bits != 0) as u64,
-                UnaryOp::Not if d == DType::Bool => x.bits ^ 1,
-                _ => !x.bits,
-            })
+            Scalar::new(
+                d,
+                match op {
+                    UnaryOp::Neg => v.wrapping_neg() as u64,
+                    UnaryOp::Abs if d.is_signed_int() => v.wrapping_abs() as u64,
+                    UnaryOp::Abs => x.bits,
+                    UnaryOp::Sign if d.is_signed_int() => v.signum() as u64,
+                    UnaryOp::Sign => (x.bits != 0) as u64,
+                    UnaryOp::Not if d == DType::Bool => x.bits ^ 1,
+                    _ => !x.bits,
+                },
+            )
         }
     }
 }
@@ -207,11 +210,8 @@ pub fn reduce_binary(op: ReduceOp) -> BinaryOp {
 
 /// An f32 as f16 or bf16, to nearest even.
 fn narrow(d: DType, v: f32) -> Scalar {
-    let bits = if d == DType::F16 {
-        half::f16::from_f32(v).to_bits()
-    } else {
-        half::bf16::from_f32(v).to_bits()
-    };
+    let bits =
+        if d == DType::F16 { half::f16::from_f32(v).to_bits() } else { half::bf16::from_f32(v).to_bits() };
     Scalar::new(d, bits as u64)
 }
 
@@ -312,14 +312,38 @@ fn binary_int(op: BinaryOp, d: DType, a: Scalar, b: Scalar) -> u64 {
             _ => 0,
         },
         BinaryOp::Pow => wrapping_pow(ux, uy),
-        BinaryOp::Min => if less { ux } else { uy },
-        BinaryOp::Max => if less { uy } else { ux },
+        BinaryOp::Min => {
+            if less {
+                ux
+            } else {
+                uy
+            }
+        }
+        BinaryOp::Max => {
+            if less {
+                uy
+            } else {
+                ux
+            }
+        }
         BinaryOp::And => ux & uy,
         BinaryOp::Or => ux | uy,
         BinaryOp::Xor => ux ^ uy,
-        BinaryOp::Shl => if far { 0 } else { ux << uy },
+        BinaryOp::Shl => {
+            if far {
+                0
+            } else {
+                ux << uy
+            }
+        }
         BinaryOp::Shr if signed => (x >> if far { 63 } else { y }) as u64,
-        BinaryOp::Shr => if far { 0 } else { ux >> uy },
+        BinaryOp::Shr => {
+            if far {
+                0
+            } else {
+                ux >> uy
+            }
+        }
     }
 }
 

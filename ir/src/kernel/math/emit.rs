@@ -160,26 +160,26 @@ impl Emit {
     }
 
     /// The bits of a float as the unsigned integer of its width.
-    pub(super) fn to_bits(&mut self, x: ValueId) -> ValueId {
+    pub(super) fn as_uint(&mut self, x: ValueId) -> ValueId {
         let int = Format::of(self.dtype(x)).int;
         self.bitcast(x, int)
     }
     /// The float of these bits.
-    pub(super) fn from_bits(&mut self, x: ValueId) -> ValueId {
+    pub(super) fn as_float(&mut self, x: ValueId) -> ValueId {
         let float = if self.dtype(x) == DType::U64 { DType::F64 } else { DType::F32 };
         self.bitcast(x, float)
     }
     /// The sign bit of a float, in place.
     pub(super) fn sign(&mut self, x: ValueId) -> ValueId {
         let sign = Format::of(self.dtype(x)).sign_bit();
-        let x = self.to_bits(x);
+        let x = self.as_uint(x);
         self.and_bits(x, sign)
     }
     /// A float that is not negative, with a sign bit set into it.
     pub(super) fn with_sign(&mut self, x: ValueId, sign: ValueId) -> ValueId {
-        let x = self.to_bits(x);
+        let x = self.as_uint(x);
         let x = self.or(x, sign);
-        self.from_bits(x)
+        self.as_float(x)
     }
     /// `x`, or `limit` where x is greater; NaN stays.
     pub(super) fn at_most(&mut self, x: ValueId, limit: f64) -> ValueId {
@@ -211,7 +211,7 @@ impl Emit {
         let bias = self.bits(format.int, format.bias as u64);
         let n = self.add(n, bias);
         let n = self.shl(n, format.mantissa);
-        self.from_bits(n)
+        self.as_float(n)
     }
     /// `a + b` exactly (Knuth's two-sum).
     pub(super) fn two_sum(&mut self, a: ValueId, b: ValueId) -> Pair {
@@ -229,9 +229,9 @@ impl Emit {
     }
     /// The upper half of an f64's significand, and the exact rest.
     pub(super) fn split(&mut self, a: ValueId) -> Pair {
-        let bits = self.to_bits(a);
+        let bits = self.as_uint(a);
         let bits = self.and_bits(bits, !0 << 27);
-        let hi = self.from_bits(bits);
+        let hi = self.as_float(bits);
         Pair { hi, lo: self.sub(a, hi) }
     }
     /// `a * b` of f64 exactly but for underflow (Dekker), whether or not multiply-add is fused.

@@ -56,8 +56,8 @@ fn reduce(e: &mut Emit, x: ValueId, low: Option<ValueId>) -> Reduced {
     let log2e = e.num(f.float, LOG2_E);
     let shifted = e.fma(x, log2e, magic);
     let n = e.sub(shifted, magic);
-    let bits = e.to_bits(shifted);
-    let magic = e.to_bits(magic);
+    let bits = e.as_uint(shifted);
+    let magic = e.as_uint(magic);
     let int = e.sub(bits, magic);
     let (hi, lo) = (e.num(f.float, -hi), e.num(f.float, -lo));
     let mut r = e.fma(n, hi, x);

@@ -10,7 +10,7 @@ pub(super) fn widen(e: &mut Emit, bits: ValueId, half: DType) -> ValueId {
     let bits = e.cast(bits, DType::U32);
     if half == DType::BF16 {
         let bits = e.shl(bits, 16);
-        return e.from_bits(bits);
+        return e.as_float(bits);
     }
     let sign = e.and_bits(bits, 0x8000);
     let sign = e.shl(sign, 16);
@@ -26,28 +26,25 @@ pub(super) fn widen(e: &mut Emit, bits: ValueId, half: DType) -> ValueId {
     // A denormal is the fraction of a number with the least exponent, less that number.
     let shift = e.bits(DType::U32, 113 << 23);
     let denormal = e.add(rest, shift);
-    let denormal = e.from_bits(denormal);
-    let least = e.from_bits(shift);
+    let denormal = e.as_float(denormal);
+    let least = e.as_float(shift);
     let denormal = e.sub(denormal, least);
-    let denormal = e.to_bits(denormal);
+    let denormal = e.as_uint(denormal);
     let limit = e.bits(DType::U32, 1 << 23);
     let is_denormal = e.compare(CompareOp::Lt, rest, limit);
     let value = e.select(is_denormal, denormal, value);
     let value = e.or(value, sign);
-    e.from_bits(value)
+    e.as_float(value)
 }
 
 /// The bits (u16) of the value of dtype `half` nearest to an f32, ties to even; NaN is the quiet one.
 pub(super) fn narrow(e: &mut Emit, x: ValueId, half: DType) -> ValueId {
-    let bits = e.to_bits(x);
+    let bits = e.as_uint(x);
     let sign = e.shr(bits, 16);
     let sign = e.and_bits(sign, 0x8000);
     let a = e.and_bits(bits, 0x7fff_ffff);
-    let (value, nan) = if half == DType::BF16 {
-        (round_off(e, a, 16), 0x7fc0)
-    } else {
-        (narrow_f16(e, a), 0x7e00)
-    };
+    let (value, nan) =
+        if half == DType::BF16 { (round_off(e, a, 16), 0x7fc0) } else { (narrow_f16(e, a), 0x7e00) };
     let nan = e.bits(DType::U32, nan);
     let limit = e.bits(DType::U32, 0x7f80_0000);
     let is_nan = e.compare(CompareOp::Gt, a, limit);
@@ -78,10 +75,10 @@ fn narrow_f16(e: &mut Emit, a: ValueId) -> ValueId {
     let value = e.select(overflows, infinite, normal);
     // Denormals are multiples of 2^-24, the last place of 0.5: adding 0.5 rounds to them.
     let half = e.num(DType::F32, 0.5);
-    let denormal = e.from_bits(a);
+    let denormal = e.as_float(a);
     let denormal = e.add(denormal, half);
-    let denormal = e.to_bits(denormal);
-    let half = e.to_bits(half);
+    let denormal = e.as_uint(denormal);
+    let half = e.as_uint(half);
     let denormal = e.sub(denormal, half);
     let limit = e.bits(DType::U32, 0x3880_0000);
     let small = e.compare(CompareOp::Lt, a, limit);

@@ -35,7 +35,7 @@ pub(super) fn parts(e: &mut Emit, x: ValueId) -> Parts {
     let small = e.is(x, CompareOp::Lt, normal);
     let raised = e.scale(x, (1u64 << f.mantissa) as f64);
     let x = e.select(small, raised, x);
-    let bits = e.to_bits(x);
+    let bits = e.as_uint(x);
     // The exponent counts from sqrt(1/2): both bit patterns lie one below the other's place.
     let half = f.bits(0.5f64.sqrt());
     let up = e.bits(f.int, f.bits(1.0) - half);
@@ -46,11 +46,11 @@ pub(super) fn parts(e: &mut Emit, x: ValueId) -> Parts {
     let one = e.bits(f.int, f.bits(1.0));
     let m = e.sub(bits, power);
     let m = e.add(m, one);
-    let m = e.from_bits(m);
+    let m = e.as_float(m);
     // Integer to float: as the low bits of 1.5 * 2^mantissa.
     let magic = e.bits(f.int, f.bits(f.magic()));
     let k = e.add(k, magic);
-    let k = e.from_bits(k);
+    let k = e.as_float(k);
     let whole = e.num(f.float, f.magic() + f.bias as f64);
     let deep = e.num(f.float, f.magic() + (f.bias + f.mantissa as i64) as f64);
     let origin = e.select(small, deep, whole);

@@ -122,10 +122,7 @@ fn log_pair(e: &mut Emit, a: ValueId) -> Pair {
     let s = Pair { hi: s, lo: e.div(rest, below.hi) };
     let z = mul_pairs(e, s, s);
     let cube = mul_pairs(e, s, z);
-    let two_thirds = Pair {
-        hi: e.num(DType::F64, 2.0 / 3.0),
-        lo: e.num(DType::F64, TWO_THIRDS_LOW),
-    };
+    let two_thirds = Pair { hi: e.num(DType::F64, 2.0 / 3.0), lo: e.num(DType::F64, TWO_THIRDS_LOW) };
     let second = mul_pairs(e, cube, two_thirds);
     let w = e.poly(z.hi, &W);
     let fifth = e.mul(cube.hi, z.hi);

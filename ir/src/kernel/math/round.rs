@@ -86,14 +86,14 @@ pub(super) fn rem_float(e: &mut Emit, x: ValueId, y: ValueId) -> ValueId {
     let m = e.offset(py.f, 1.0);
     let halves = e.split(m);
     let magic = e.num(DType::F64, Format::of(DType::F64).magic());
-    let magic_bits = e.to_bits(magic);
+    let magic_bits = e.as_uint(magic);
     let mut rest = e.offset(px.f, 1.0);
     let mut left = e.at_least(distance, 0.0);
     for _ in 0..steps {
         let shift = e.at_most(left, STEP);
         left = e.sub(left, shift);
         let bits = e.add(shift, magic);
-        let bits = e.to_bits(bits);
+        let bits = e.as_uint(bits);
         let bits = e.sub(bits, magic_bits);
         let scale = e.exp2_int(bits);
         rest = e.mul(rest, scale);
@@ -125,14 +125,14 @@ pub(super) fn rem_float(e: &mut Emit, x: ValueId, y: ValueId) -> ValueId {
 /// `x * 2^k` for an f64 k that is an integer within the exponents of f64, in two exact steps.
 fn scale_by(e: &mut Emit, x: ValueId, k: ValueId) -> ValueId {
     let magic = e.num(DType::F64, Format::of(DType::F64).magic());
-    let origin = e.to_bits(magic);
+    let origin = e.as_uint(magic);
     let half = e.scale(k, 0.5);
     let half = e.add(half, magic);
     let first = e.sub(half, magic);
     let rest = e.sub(k, first);
     let rest = e.add(rest, magic);
     [half, rest].into_iter().fold(x, |x, n| {
-        let n = e.to_bits(n);
+        let n = e.as_uint(n);
         let n = e.sub(n, origin);
         let power = e.exp2_int(n);
         e.mul(x, power)

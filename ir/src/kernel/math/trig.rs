@@ -4,7 +4,7 @@ use super::emit::{Emit, Format, Pair};
 use crate::dtype::DType;
 use crate::kernel::ValueId;
 use crate::scalar::{BinaryOp, CompareOp};
-use std::f64::consts::{FRAC_2_PI, FRAC_PI_2};
+use std::f64::consts::{FRAC_2_PI, FRAC_PI_2, FRAC_PI_4};
 
 /// `(atan z - z) / z^3` by powers of z^2, |z| <= tan(pi/8): atan's relative error 2^-30.4 and 2^-64.0.
 const ATAN32: [f64; 5] = [
@@ -67,12 +67,13 @@ pub(super) fn atan(e: &mut Emit, x: ValueId) -> ValueId {
     let (less, more) = (e.sub(a, one), e.add(a, one));
     let over = pick(e, minus, less, a);
     let under = pick(e, a, more, one);
-    let (quarter, quarter_low, half, half_low) = if double {
-        (0.7853981633974483, 3.061616997868383e-17, FRAC_PI_2, 6.123233995736766e-17)
+    // What rounding to the dtype takes off pi/4 and pi/2.
+    let (quarter_low, half_low) = if double {
+        (3.061616997868383e-17, 6.123233995736766e-17)
     } else {
-        (0.7853981852531433, -2.1855695000931213e-08, 1.5707963705062866, -4.3711390001862426e-08)
+        (-2.1855695000931213e-08, -4.3711390001862426e-08)
     };
-    let (quarter, half) = (e.num(d, quarter), e.num(d, half));
+    let (quarter, half) = (e.num(d, FRAC_PI_4), e.num(d, FRAC_PI_2));
     let (quarter_low, half_low) = (e.num(d, quarter_low), e.num(d, half_low));
     let origin = pick(e, half, quarter, zero);
     let low = pick(e, half_low, quarter_low, zero);
@@ -101,8 +102,7 @@ struct Reduced {
 /// some number between -1 and 1.
 pub(super) fn sin(e: &mut Emit, x: ValueId, cosine: bool) -> ValueId {
     let d = e.dtype(x);
-    let Reduced { quadrant, rest } =
-        if d == DType::F64 { reduce_double(e, x) } else { reduce_single(e, x) };
+    let Reduced { quadrant, rest } = if d == DType::F64 { reduce_double(e, x) } else { reduce_single(e, x) };
     let quadrant = if cosine {
         let one = e.bits(DType::U64, 1);
         e.add(quadrant, one)
@@ -116,9 +116,9 @@ pub(super) fn sin(e: &mut Emit, x: ValueId, cosine: bool) -> ValueId {
     let value = e.select(odd, c, s);
     let sign = e.and_bits(quadrant, 2);
     let sign = e.shl(sign, 62);
-    let bits = e.to_bits(value);
+    let bits = e.as_uint(value);
     let bits = e.binary(BinaryOp::Xor, bits, sign);
-    let value = e.from_bits(bits);
+    let value = e.as_float(bits);
     let value = e.cast(value, d);
     // NaN for infinities.
     let nothing = e.scale(x, 0.0);
@@ -166,8 +166,7 @@ fn pair_double(e: &mut Emit, r: Pair) -> (ValueId, ValueId) {
 }
 
 /// 2/pi in pieces of 28 bits: piece i stands for `piece * 2^(-28 (i + 1))`.
-const TWO_OVER_PI: [u32; 7] =
-    [170891318, 240010261, 44024437, 131200308, 232525238, 43358524, 70845471];
+const TWO_OVER_PI: [u32; 7] = [170891318, 240010261, 44024437, 131200308, 232525238, 43358524, 70845471];
 
 /// Reduces an f32. Its product with each piece of 2/pi is exact in f64 and, taken modulo 4, stays
 /// exact: where its last place is worth 4 or more it is no remainder at all. The sum keeps its
@@ -204,7 +203,7 @@ fn reduce_single(e: &mut Emit, x: ValueId) -> Reduced {
     let rest = e.sub(sum.hi, n);
     let rest = e.add(rest, sum.lo);
     let rest = e.scale(rest, FRAC_PI_2);
-    Reduced { quadrant: e.to_bits(shifted), rest: Pair { hi: rest, lo: zero } }
+    Reduced { quadrant: e.as_uint(shifted), rest: Pair { hi: rest, lo: zero } }
 }
 
 /// pi/2 in four parts of 25 bits and one of 53.
@@ -238,5 +237,5 @@ fn reduce_double(e: &mut Emit, x: ValueId) -> Reduced {
     let zero = e.num(DType::F64, 0.0);
     let hi = e.select(near, hi, zero);
     let lo = e.select(near, rest.lo, zero);
-    Reduced { quadrant: e.to_bits(shifted), rest: Pair { hi, lo } }
+    Reduced { quadrant: e.as_uint(shifted), rest: Pair { hi, lo } }
 }
