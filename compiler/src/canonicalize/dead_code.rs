@@ -1,0 +1,58 @@
+//! Removal of nodes and constants that no output depends on.
+//!
+//! Inputs stay, used or not: they are the caller's arguments. Guards stay: what the graph as written
+//! demanded of its extents is checked also when the node that demanded it is gone.
+
+use fornax_ir::graph::{ConstId, Graph, Op, ValueId};
+
+/// The graph without dead nodes and constants; the order of the rest is kept.
+pub(super) fn remove(mut graph: Graph) -> Graph {
+    let mut live = graph.live();
+    graph.inputs.iter().for_each(|i| live[i.value.index()] = true);
+    let mut new_value = vec![ValueId::default(); graph.nodes.len()];
+    let mut new_const = vec![None; graph.consts.len()];
+    let mut nodes = Vec::with_capacity(graph.nodes.len());
+    let mut consts = vec![];
+    for (i, mut node) in std::mem::take(&mut graph.nodes).into_iter().enumerate() {
+        if !live[i] {
+            continue;
+        }
+        if let Op::Const(c) = &mut node.op {
+            let k = c.index();
+            *c = *new_const[k].get_or_insert_with(|| {
+                consts.push(graph.consts[k].clone());
+                ConstId(consts.len() as u32 - 1)
+            });
+        }
+        node.inputs.iter_mut().for_each(|v| *v = new_value[v.index()]);
+        new_value[i] = ValueId(nodes.len() as u32);
+        nodes.push(node);
+    }
+    graph.nodes = nodes;
+    graph.consts = consts;
+    graph.inputs.iter_mut().for_each(|i| i.value = new_value[i.value.index()]);
+    graph.outputs.iter_mut().for_each(|o| o.value = new_value[o.value.index()]);
+    graph
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+
+    #[test]
+    fn dead_nodes_and_constants_go_and_inputs_stay() {
+        let mut b = builder();
+        let unused = input(&mut b, "unused", &["2"]);
+        let x = input(&mut b, "x", &["n"]);
+        let c = b.constant("weights", f32s(&[2], &[1.0, 2.0]));
+        b.binary(BinaryOp::Add, unused, c).unwrap();
+        let y = b.unary(UnaryOp::Neg, x).unwrap();
+        b.output("y", y);
+        let g = remove(b.finish());
+        assert_eq!(ops(&g), ["input", "input", "neg"]);
+        assert!(g.consts.is_empty());
+        assert_eq!(g.inputs[1].value, ValueId(1));
+        assert_eq!(g.outputs[0].value, ValueId(2));
+    }
+}

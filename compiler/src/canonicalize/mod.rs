@@ -1,0 +1,102 @@
+//! Canonicalization: one spelling for equal computations, before fusion decides anything.
+//!
+//! An ordered list of named passes ([`PASSES`]). Each sweeps the live nodes once, in order, and
+//! builds a new graph whose nodes are hash-consed: equal nodes are one node. Nothing recurses over
+//! the graph and nothing is repeated to a fixpoint, so time is linear in the number of nodes.
+//!
+//! Every pass keeps the inputs (also unused ones), the outputs, symbols, ranges, guards and source
+//! locations. Passes that change float results (reassociation of constants, folding of
+//! normalisation into weights) are off under [`CanonicalizeOptions::strict`]; all others are exact
+//! under the semantics of `docs/numerics.md`, in which NaN payloads and signs are unspecified.
+
+mod affine;
+mod batch_norm;
+mod constant;
+mod dead_code;
+mod fold;
+mod identities;
+mod layout;
+mod rebuild;
+mod simplify;
+#[cfg(test)]
+mod testing;
+mod views;
+
+use fornax_ir::graph::verify::{VerifyError, verify};
+use fornax_ir::graph::{Graph, GraphError};
+use thiserror::Error;
+
+/// What canonicalization may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CanonicalizeOptions {
+    /// Only exact passes: results stay bit-equal to the graph as it was built.
+    pub strict: bool,
+    /// Bytes up to which a folded constant may be larger than the constants it replaces.
+    pub fold_budget: usize,
+}
+
+impl Default for CanonicalizeOptions {
+    /// Not strict, 64 KiB.
+    fn default() -> Self {
+        CanonicalizeOptions { strict: false, fold_budget: 64 << 10 }
+    }
+}
+
+/// Why canonicalization failed; either is a defect of the compiler, not of the graph.
+#[derive(Debug, Error, Clone, PartialEq)]
+pub enum Error {
+    /// A pass made a node that has no type.
+    #[error("canonicalization pass `{pass}` made an ill-typed node (a defect of the compiler): {source}")]
+    Graph {
+        /// The pass.
+        pass: &'static str,
+        /// What inference said.
+        #[source]
+        source: GraphError,
+    },
+    /// A pass made an invalid graph.
+    #[error("canonicalization pass `{pass}` made an invalid graph (a defect of the compiler): {source}")]
+    Invalid {
+        /// The pass.
+        pass: &'static str,
+        /// What the verifier said.
+        #[source]
+        source: VerifyError,
+    },
+}
+
+/// A pass: a graph without dead nodes to an equal graph.
+type Pass = fn(&Graph, &CanonicalizeOptions) -> Result<Graph, GraphError>;
+
+/// The passes by name, in order.
+static PASSES: &[(&str, Pass)] = &[
+    ("simplify", simplify::simplify),
+    ("fold-affine", affine::fold_affine),
+    ("layout", layout::normalize),
+    ("simplify-again", simplify::simplify),
+];
+
+/// The names of the passes, in the order they run.
+pub fn pass_names() -> impl Iterator<Item = &'static str> {
+    PASSES.iter().map(|p| p.0)
+}
+
+/// Brings a graph into canonical form.
+///
+/// # Errors
+/// [`Error`], when a pass makes an invalid graph: a defect of the compiler.
+pub fn canonicalize(graph: Graph, options: &CanonicalizeOptions) -> Result<Graph, Error> {
+    let mut graph = dead_code::remove(graph);
+    for &(pass, run) in PASSES {
+        let next = run(&graph, options).map_err(|source| Error::Graph { pass, source })?;
+        graph = dead_code::remove(next);
+        if cfg!(debug_assertions) {
+            verify(&graph).map_err(|source| Error::Invalid { pass, source })?;
+        }
+        tracing::debug!(pass, nodes = graph.nodes.len(), consts = graph.consts.len(), "canonicalize");
+    }
+    Ok(graph)
+}
+
+#[cfg(test)]
+mod tests;

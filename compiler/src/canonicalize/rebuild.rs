@@ -1,0 +1,234 @@
+//! Building the next graph out of the last one.
+
+use fornax_ir::dim::Dim;
+use fornax_ir::graph::{Builder, ConstId, Graph, GraphError, GuardKind, LocId, Node, Op, TensorType, ValueId};
+use fornax_ir::literal::Literal;
+use fornax_ir::scalar::Scalar;
+use rustc_hash::{FxHashMap, FxHashSet};
+use smallvec::SmallVec;
+
+/// Constants up to this many bytes are compared, so that equal ones become one.
+const COMPARED_BYTES: usize = 64 << 10;
+
+/// Operands of a node.
+pub(super) type Operands = SmallVec<[ValueId; 3]>;
+
+/// A graph in the making, with the correspondence to the one it is made from. Values of the old graph
+/// and of the new one are both [`ValueId`]s; [`Rebuild::new_value`] leads from one to the other.
+pub(super) struct Rebuild<'g> {
+    /// The graph that is rebuilt.
+    pub(super) old: &'g Graph,
+    builder: Builder,
+    map: Vec<Option<ValueId>>,
+    consts: Vec<Option<ValueId>>,
+    small: FxHashMap<Literal, ValueId>,
+    /// How often each value of the old graph is used.
+    pub(super) old_uses: Vec<u32>,
+    /// How often each value of the new graph will be used at least.
+    expected_uses: Vec<u32>,
+    /// Location of the node at hand.
+    loc: LocId,
+    node_locs: Vec<LocId>,
+    /// Locations of the guards; `None` for those of a node that was not made after all.
+    guard_locs: Vec<Option<LocId>>,
+}
+
+impl<'g> Rebuild<'g> {
+    /// Starts with the inputs and declarations of `old`, which has no dead nodes.
+    pub(super) fn new(old: &'g Graph) -> Self {
+        let mut builder = Builder::new(&old.name);
+        for s in &old.symbols {
+            let (lo, hi) = old.ranges.symbol(s);
+            builder.set_range(s, lo, hi);
+        }
+        let mut r = Rebuild {
+            old,
+            builder,
+            map: vec![None; old.nodes.len()],
+            consts: vec![None; old.consts.len()],
+            small: FxHashMap::default(),
+            old_uses: old.use_counts(),
+            expected_uses: vec![],
+            loc: LocId::default(),
+            node_locs: vec![],
+            guard_locs: vec![],
+        };
+        for i in &old.inputs {
+            r.loc = old.node(i.value).loc;
+            let v = r.builder.input(&i.name, i.ty.clone());
+            r.note();
+            r.set(i.value, v);
+        }
+        r
+    }
+
+    /// Sweeps the nodes in order; `f` makes the new value of each node but inputs.
+    pub(super) fn sweep(
+        mut self,
+        mut f: impl FnMut(&mut Self, ValueId) -> Result<ValueId, GraphError>,
+    ) -> Result<Graph, GraphError> {
+        for v in self.old.values() {
+            if self.map[v.index()].is_none() {
+                self.loc = self.old.node(v).loc;
+                let new = f(&mut self, v)?;
+                self.set(v, new);
+            }
+        }
+        Ok(self.finish())
+    }
+
+    fn set(&mut self, old: ValueId, new: ValueId) {
+        self.map[old.index()] = Some(new);
+        if self.expected_uses.len() <= new.index() {
+            self.expected_uses.resize(new.index() + 1, 0);
+        }
+        self.expected_uses[new.index()] += self.old_uses[old.index()];
+    }
+
+    /// Records the location of what the builder has added.
+    fn note(&mut self) {
+        self.node_locs.resize(self.builder.graph().nodes.len(), self.loc);
+        self.guard_locs.resize(self.builder.graph().guards.len(), Some(self.loc));
+    }
+
+    fn finish(self) -> Graph {
+        let old = self.old;
+        let mut seen = FxHashSet::default();
+        let mut guards = old.guards.clone();
+        let made = self.builder.graph().guards.iter().zip(&self.guard_locs);
+        guards.extend(made.filter_map(|(g, loc)| loc.map(|loc| fornax_ir::graph::Guard { loc, ..g.clone() })));
+        guards.retain(|g| {
+            let swap = g.kind == GuardKind::Eq && g.rhs < g.lhs;
+            let key: (GuardKind, Dim, Dim) = match swap {
+                true => (g.kind, g.rhs.clone(), g.lhs.clone()),
+                false => (g.kind, g.lhs.clone(), g.rhs.clone()),
+            };
+            seen.insert(key)
+        });
+        let mut builder = self.builder;
+        for o in &old.outputs {
+            builder.output(&o.name, self.map[o.value.index()].expect("the sweep visits every node"));
+        }
+        let mut graph = builder.finish();
+        graph.guards = guards;
+        graph.ranges = old.ranges.clone();
+        graph.symbols = old.symbols.clone();
+        graph.locs = old.locs.clone();
+        graph.nodes.iter_mut().zip(self.node_locs).for_each(|(n, loc)| n.loc = loc);
+        graph
+    }
+
+    /// What an already visited value of the old graph has become.
+    pub(super) fn new_value(&self, old: ValueId) -> ValueId {
+        self.map[old.index()].expect("operands come before their users")
+    }
+    /// The new operands of a node of the old graph.
+    pub(super) fn operands(&self, old: ValueId) -> Operands {
+        self.old.node(old).inputs.iter().map(|&i| self.new_value(i)).collect()
+    }
+    /// The node of a new value.
+    pub(super) fn node(&self, v: ValueId) -> &Node {
+        self.builder.graph().node(v)
+    }
+    /// The new graph so far.
+    pub(super) fn graph(&self) -> &Graph {
+        self.builder.graph()
+    }
+    /// The type of a new value.
+    pub(super) fn ty(&self, v: ValueId) -> &TensorType {
+        self.builder.ty(v)
+    }
+    /// The literal of a new value that is a constant node.
+    pub(super) fn literal(&self, v: ValueId) -> Option<&Literal> {
+        self.builder.graph().literal(v)
+    }
+    /// Whether a new value has one use at most, as far as is known: what is made for that use
+    /// replaces it.
+    pub(super) fn used_once(&self, v: ValueId) -> bool {
+        self.expected_uses(v) <= 1
+    }
+    /// How often a new value will be used, as far as is known.
+    pub(super) fn expected_uses(&self, v: ValueId) -> usize {
+        self.expected_uses.get(v.index()).map_or(0, |&n| n as usize)
+    }
+
+    /// Adds an operator at the location of the node at hand.
+    pub(super) fn add(&mut self, op: impl Into<Op>, inputs: &[ValueId]) -> Result<ValueId, GraphError> {
+        let added = self.builder.add(op, inputs);
+        if added.is_err() {
+            self.guard_locs.resize(self.builder.graph().guards.len(), None);
+        }
+        self.note();
+        added.map_err(|e| GraphError { loc: self.old.loc_text(self.loc).to_string(), ..e })
+    }
+    /// Adds a rank-0 constant.
+    pub(super) fn scalar(&mut self, s: Scalar) -> ValueId {
+        let v = self.builder.scalar(s);
+        self.note();
+        v
+    }
+    /// Adds a constant; small equal ones are one.
+    pub(super) fn constant(&mut self, name: &str, literal: Literal) -> ValueId {
+        let small = literal.bytes().len() <= COMPARED_BYTES;
+        if small && let Some(&v) = self.small.get(&literal) {
+            return v;
+        }
+        let v = self.builder.constant(name, literal.clone());
+        self.note();
+        if small {
+            self.small.insert(literal, v);
+        }
+        v
+    }
+    /// The same operator on the new operands.
+    pub(super) fn copy(&mut self, old: ValueId) -> Result<ValueId, GraphError> {
+        let graph = self.old;
+        match &graph.node(old).op {
+            Op::Const(c) => Ok(self.copy_const(*c)),
+            op => {
+                let operands = self.operands(old);
+                self.add(op.clone(), &operands)
+            }
+        }
+    }
+    fn copy_const(&mut self, c: ConstId) -> ValueId {
+        if let Some(v) = self.consts[c.index()] {
+            return v;
+        }
+        let old = &self.old.consts[c.index()];
+        let v = self.constant(&old.name, old.literal.clone());
+        self.consts[c.index()] = Some(v);
+        v
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+
+    #[test]
+    fn a_copy_keeps_everything_and_merges_equal_constants() {
+        let mut b = builder();
+        b.set_range("n", 1, Some(64));
+        let x = input(&mut b, "x", &["n"]);
+        let y = input(&mut b, "y", &["m"]);
+        b.set_loc("here");
+        let s = b.binary(BinaryOp::Add, x, y).unwrap();
+        b.set_loc("there");
+        let c = b.constant("c", f32s(&[1], &[3.5]));
+        let d = b.constant("d", f32s(&[1], &[3.5]));
+        let p = b.binary(BinaryOp::Mul, s, c).unwrap();
+        let q = b.binary(BinaryOp::Mul, s, d).unwrap();
+        b.output("p", p);
+        b.output("q", q);
+        let old = b.finish();
+        let new = Rebuild::new(&old).sweep(|r, v| r.copy(v)).unwrap();
+        assert_eq!(new.outputs[0].value, new.outputs[1].value);
+        assert_eq!((&new.inputs, &new.symbols, &new.ranges), (&old.inputs, &old.symbols, &old.ranges));
+        assert_eq!(new.guards, old.guards);
+        assert_eq!(new.guards.len(), 1);
+        assert_eq!(new.loc_text(new.guards[0].loc), "here");
+        assert_eq!(new.loc(new.outputs[0].value), "there");
+    }
+}
