@@ -82,22 +82,14 @@ pub enum InterpError {
         got: usize,
     },
     /// A condition on extents does not hold.
-    #[error("{}{what}: {lhs} = {left} {relation} {rhs} = {right}", prefix(.loc))]
+    #[error("{}{what}: {found}", prefix(.loc))]
     Guard {
         /// Location of the node that needs it.
         loc: String,
         /// What needs it.
         what: String,
-        /// Left side as text.
-        lhs: String,
-        /// Its value.
-        left: i64,
-        /// How the sides are related: `is not`, `is more than`.
-        relation: &'static str,
-        /// Right side as text.
-        rhs: String,
-        /// Its value.
-        right: i64,
+        /// Both sides with their values: `n = 3 is not m = 4`.
+        found: String,
     },
     /// An extent has no value for these arguments.
     #[error("{}`{dim}` has no value here: {source}", prefix(.loc))]
@@ -177,8 +169,9 @@ struct Binder<'a> {
 pub fn bind(graph: &Graph, shapes: &[(&[usize], DType)]) -> Result<Bindings, InterpError> {
     let mut binder = Binder { graph, shapes, origins: graph.symbols.iter().map(|_| None).collect() };
     binder.check_types()?;
-    // Extents that are one symbol first, so that messages name the plainest origin.
-    for plain in [true, false] {
+    // Extents that are one symbol first, so that messages name the plainest origin; the rest twice,
+    // because one may wait for another's symbol.
+    for plain in [true, false, false] {
         for (input, i) in graph.inputs.iter().enumerate() {
             for (axis, d) in i.ty.shape.iter().enumerate() {
                 if d.as_symbol().is_some() == plain && d.as_const().is_none() {
@@ -314,11 +307,16 @@ pub fn check_guards(graph: &Graph, bindings: &Bindings) -> Result<(), InterpErro
             GuardKind::Le => (left <= right, "is more than"),
         };
         if !holds {
-            let (lhs, rhs) = (g.lhs.to_string(), g.rhs.to_string());
-            return Err(InterpError::Guard { loc, what: g.what.clone(), lhs, left, relation, rhs, right });
+            let found = format!("{} {relation} {}", valued(&g.lhs, left), valued(&g.rhs, right));
+            return Err(InterpError::Guard { loc, what: g.what.clone(), found });
         }
     }
     Ok(())
+}
+
+/// `n = 3`, or just `3`.
+fn valued(d: &Dim, value: i64) -> String {
+    if d.as_const().is_some() { value.to_string() } else { format!("{d} = {value}") }
 }
 
 /// A graph with its arguments and symbol values.

@@ -180,7 +180,7 @@ impl Builder {
             let reach = (&self.shape(w)[k + 2] - 1) * a.dilations[k];
             // Spreading leaves stride - 1 zeros after the last element.
             let lo = &reach - &a.pads[k].0;
-            let hi = &reach - &a.pads[k].1 + (a.output_pads[k] - (a.strides[k] - 1));
+            let hi = &reach - &a.pads[k].1 + a.output_pads[k] - (a.strides[k] - 1);
             pads.push((lo.at_least(&Dim::ZERO), hi.at_least(&Dim::ZERO)));
             crop.push(((-&lo).at_least(&Dim::ZERO), (-&hi).at_least(&Dim::ZERO)));
         }

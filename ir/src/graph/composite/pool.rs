@@ -30,9 +30,9 @@ impl Pool {
         }
         let stride = Dim::constant(self.strides[k]);
         let (lo, hi) = &self.pads[k];
-        let window = (self.window[k] - 1) * self.dilations[k] + 1;
+        let window = (Dim::constant(self.window[k]) - 1) * self.dilations[k] + 1;
         let padded = extent + lo + hi;
-        let all = (&padded - window).ceil_div(&stride);
+        let all = (&padded - &window).ceil_div(&stride);
         let starting_inside = (extent + lo - 1).floor_div(&stride);
         let last = all.at_most(&starting_inside);
         (last * &stride + window - padded).at_least(&Dim::ZERO)
@@ -88,8 +88,8 @@ impl Builder {
         let all_inside = beyond.iter().all(|d| d.is_const(0))
             && (count_pads || p.pads.iter().all(|(lo, hi)| lo.is_const(0) && hi.is_const(0)));
         if all_inside {
-            let n = p.window.iter().product();
-            let n = self.scalar(Scalar::from_i64(dtype, n));
+            let n = p.window.iter().map(|&w| w as f64).product();
+            let n = self.scalar(Scalar::from_f64(dtype, n));
             return self.div(sum, n);
         }
         let one = self.scalar_f64(dtype, 1.0);

@@ -90,6 +90,9 @@ impl ReduceWindow {
         const OP: &str = "reduce_window";
         let n = count(OP, cx.dtype, cx.shape)?;
         let lead = x.shape().len() - self.window.len();
+        if self.window.iter().try_fold(1i64, |n, &w| n.checked_mul(w)).is_none() {
+            return bad_eval(OP, format!("a window of {:?} has too many elements", self.window));
+        }
         let mut axes = vec![];
         for k in 0..self.window.len() {
             let lo = cx.dim(&self.pads[k].0)?;

@@ -11,8 +11,10 @@ use std::borrow::Cow;
 const OP: &str = "dot";
 /// Columns and contracted indices of a block of the right operand, which stays in the cache.
 const BLOCK: (usize, usize) = (512, 64);
-/// With fewer columns than this the result is computed transposed.
+/// With fewer columns than this, rows of the result run together instead of columns.
 const NARROW: usize = 16;
+/// That many rows.
+const ROWS: usize = 16;
 
 pub(super) fn dot(op: &DotGeneral, cx: &EvalCx<'_>, a: &Literal, b: &Literal) -> Result<Literal, OpError> {
     by_ring!(cx.dtype, T => dot_in::<T>(op, cx, &widened(OP, a)?, &widened(OP, b)?))
@@ -56,33 +58,32 @@ fn packed<'a, T: Ring>(x: &'a Literal, axes: [&[usize]; 3]) -> Result<Cow<'a, [T
 /// ascending order of `k`, each product and sum rounded. No extent is 0; `m` and `k` follow from `n`.
 ///
 /// # Errors
-/// Where memory for a transposed copy does not suffice.
+/// Where memory for a packed copy does not suffice.
 pub(in super::super) fn matmul<T: Ring>(a: &[T], b: &[T], y: &mut [T], n: usize) -> Result<(), OpError> {
     let (m, k) = (y.len() / n, b.len() / n);
     if n >= NARROW || n >= m {
         add_product(a, b, y, n);
         return Ok(());
     }
-    let (at, bt) = (transposed(a, m, k)?, transposed(b, k, n)?);
-    let mut yt = transposed(y, m, n)?;
-    add_product(&bt, &at, &mut yt, m);
-    for (j, row) in yt.chunks_exact(m).enumerate() {
-        row.iter().enumerate().for_each(|(i, &v)| y[i * n + j] = v);
-    }
-    Ok(())
-}
-
-fn transposed<T: Ring>(x: &[T], rows: usize, columns: usize) -> Result<Vec<T>, OpError> {
-    let mut out = zeros::<T>(OP, x.len())?;
-    const TILE: usize = 16;
-    for i0 in (0..rows).step_by(TILE) {
-        for j in 0..columns {
-            for i in i0..(i0 + TILE).min(rows) {
-                out[j * rows + i] = x[i * columns + j];
+    let mut panel = zeros::<T>(OP, k * ROWS)?;
+    for (y, a) in y.chunks_mut(ROWS * n).zip(a.chunks(ROWS * k)) {
+        let rows = a.len() / k;
+        for (r, row) in a.chunks_exact(k).enumerate() {
+            row.iter().enumerate().for_each(|(p, &v)| panel[p * ROWS + r] = v);
+        }
+        for j in 0..n {
+            let mut sums = [T::zeroed(); ROWS];
+            (0..rows).for_each(|r| sums[r] = y[r * n + j]);
+            for (column, b) in panel.chunks_exact(ROWS).zip(b.chunks_exact(n)) {
+                let b = b[j];
+                for (sum, &a) in sums.iter_mut().zip(column) {
+                    *sum = sum.plus(a.times(b));
+                }
             }
+            (0..rows).for_each(|r| y[r * n + j] = sums[r]);
         }
     }
-    Ok(out)
+    Ok(())
 }
 
 fn add_product<T: Ring>(a: &[T], b: &[T], y: &mut [T], n: usize) {

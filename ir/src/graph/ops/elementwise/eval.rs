@@ -35,6 +35,7 @@ fn zip<A: Element, R: bytemuck::NoUninit + Send + Sync>(
 }
 
 /// The scalars of an array.
+#[allow(clippy::unnecessary_cast)] // u64 is one of the widths
 fn scalars(l: &Literal) -> Vec<Scalar> {
     let dtype = l.dtype();
     by_width!(dtype, T => {
@@ -116,7 +117,7 @@ pub(super) fn binary(op: BinaryOp, cx: &EvalCx<'_>, a: &Literal, b: &Literal) ->
             Add Sub Mul Div Rem Pow Min Max And Or Xor Shl Shr),
         DType::I32 => int_loops!(op, i32, cx, ab),
         DType::I64 => int_loops!(op, i64, cx, ab),
-        DType::U8 => int_loops!(op, u8, cx, ab),
+        DType::U8 | DType::Bool => int_loops!(op, u8, cx, ab),
         _ => any_binary(op, cx, ab),
     }
 }

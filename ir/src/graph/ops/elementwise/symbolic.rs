@@ -72,6 +72,7 @@ fn binary_dim(op: BinaryOp, a: &Dim, b: &Dim, dtype: DType) -> Option<Dim> {
         BinaryOp::Min => Some(a.at_most(b)),
         BinaryOp::Max => Some(a.at_least(b)),
         BinaryOp::Div => truncated(a, b),
+        BinaryOp::Rem if b.is_const(0) => Some(Dim::ZERO),
         BinaryOp::Rem => Some(a - truncated(a, b)? * b),
         _ => None,
     }

@@ -50,7 +50,7 @@ pub(super) fn slice(op: &Slice, cx: &EvalCx<'_>, x: &Literal) -> Result<Literal,
     let own = row_major(x.shape());
     let mut from = Layout { at: 0, strides: vec![0; own.len()] };
     if n > 0 {
-        for k in 0..own.len() {
+        for (k, stride) in own.iter().enumerate() {
             let (start, step, size) = (cx.dim(&op.start[k])?, op.step[k], cx.shape[k] as i64);
             let last = step.checked_mul(size - 1).and_then(|d| d.checked_add(start));
             let inside = 0..x.shape()[k] as i64;
@@ -61,9 +61,9 @@ pub(super) fn slice(op: &Slice, cx: &EvalCx<'_>, x: &Literal) -> Result<Literal,
                 );
                 return bad_eval(OP, what);
             }
-            from.at += start as isize * own[k];
+            from.at += start as isize * stride;
             // A single element needs no step; a step that cannot be multiplied occurs only there.
-            from.strides[k] = if size == 1 { 0 } else { step as isize * own[k] };
+            from.strides[k] = if size == 1 { 0 } else { step as isize * stride };
         }
     }
     by_width!(x.dtype(), T => {
