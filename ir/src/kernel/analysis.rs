@@ -99,3 +99,59 @@ fn bit(axis: AxisId) -> u64 {
 fn bits(from: usize, to: usize) -> u64 {
     (from..to).fold(0, |m, a| m | bit(a as AxisId))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_know_their_axes_and_their_phase() {
+        let text = "kernel \"k\" {
+          buffer b0: read f32
+          buffer b1: readwrite f32
+          local l0: f32[1]
+          outer a0: parallel 4
+          stage {
+            axis a1: parallel 8
+            axis a2: reduce 16
+            %0 = load f32 b0[a2]
+            %1 = load f32 b0[a1]
+            %2 = mul f32 %0, %1
+            %3 = const f32 1.0
+            %4 = accumulate f32 sum chain %2
+            %5 = load f32 l0[0]
+            %6 = add f32 %4, %5
+            %7 = load f32 b1[a1]
+            %8 = accumulate f32 sum chain %3 if [a0] < 2
+            store f32 b1[a1], %6
+            store f32 b1[0], %3
+          }
+          stage {
+            %0 = const f32 0.0
+            store f32 l0[0], %0
+          }
+        }";
+        let kernel: Kernel = text.parse().unwrap();
+        let info = StageInfo::of(&kernel, 0);
+        // Axes (outer 1, parallel 2, reduce 4), after the accumulations, within the reduce loops.
+        let want = [
+            (4, false, true),
+            (2, false, false),
+            (6, false, true),
+            (0, false, false),
+            (2, true, true),
+            (1, false, false),
+            (3, true, false),
+            (3, false, false),
+            (1, true, true),
+            (3, true, false),
+            (0, true, false),
+        ];
+        for (i, want) in want.into_iter().enumerate() {
+            assert_eq!((info.axes[i], info.post[i], info.in_reduce[i]), want, "%{i}");
+        }
+        assert!(info.depends(2, 2) && !info.depends(2, 0));
+        // Without accumulations a store is nothing special.
+        assert_eq!(StageInfo::of(&kernel, 1).post, [false, false]);
+    }
+}

@@ -19,7 +19,7 @@
 //! | Atan | 2 | 2 |
 //! | Tanh | 3 | 3 |
 //! | Erf | 2 | 2 |
-//! | Sin, Cos | 1 | 2 for arguments up to 2^28, then as stated in `math/trig.rs` |
+//! | Sin, Cos | 1 | 1 for arguments up to 2^28, then as stated in `math/trig.rs` |
 //! | Pow | 1 | 2 |
 //! | Rem, Sign, Floor, Ceil, Round, Trunc | exact | exact |
 //!

@@ -42,8 +42,8 @@ pub(super) fn ln2(format: Format) -> (f64, f64) {
 
 /// An argument of the exponential function, reduced.
 struct Reduced {
-    /// n, as an unsigned integer that wraps.
-    n: ValueId,
+    /// The bits of `n + 1.5 * 2^mantissa`.
+    shifted: ValueId,
     /// `e^r - 1`.
     expm1: ValueId,
 }
@@ -56,9 +56,6 @@ fn reduce(e: &mut Emit, x: ValueId, low: Option<ValueId>) -> Reduced {
     let log2e = e.num(f.float, LOG2_E);
     let shifted = e.fma(x, log2e, magic);
     let n = e.sub(shifted, magic);
-    let bits = e.as_uint(shifted);
-    let magic = e.as_uint(magic);
-    let int = e.sub(bits, magic);
     let (hi, lo) = (e.num(f.float, -hi), e.num(f.float, -lo));
     let mut r = e.fma(n, hi, x);
     if let Some(low) = low {
@@ -67,7 +64,21 @@ fn reduce(e: &mut Emit, x: ValueId, low: Option<ValueId>) -> Reduced {
     let r = e.fma(n, lo, r);
     let square = e.mul(r, r);
     let q = e.poly(r, if f.double() { &Q64 } else { &Q32 });
-    Reduced { n: int, expm1: e.fma(square, q, r) }
+    let expm1 = e.fma(square, q, r);
+    Reduced { shifted: e.as_uint(shifted), expm1 }
+}
+
+/// `n + offset` as an unsigned integer, from the bits of the shifted n.
+fn integer(e: &mut Emit, f: Format, shifted: ValueId, offset: i64) -> ValueId {
+    let origin = e.bits(f.int, f.bits(f.magic()) - offset as u64);
+    e.sub(shifted, origin)
+}
+
+/// 2^n in one step, for n in the normal range.
+fn power(e: &mut Emit, f: Format, shifted: ValueId) -> ValueId {
+    let exponent = integer(e, f, shifted, f.bias);
+    let bits = e.shl(exponent, f.mantissa);
+    e.as_float(bits)
 }
 
 /// e^x. Largest error 1 ULP (denormal results included: the power of two is applied in two steps).
@@ -81,26 +92,26 @@ pub(super) fn exp_sum(e: &mut Emit, x: ValueId, low: Option<ValueId>) -> ValueId
     let (least, most) = if f.double() { (-746.0, 710.0) } else { (-104.0, 89.0) };
     let x = e.at_most(x, most);
     let x = e.at_least(x, least);
-    let Reduced { n, expm1 } = reduce(e, x, low);
+    let Reduced { shifted, expm1 } = reduce(e, x, low);
     let value = e.offset(expm1, 1.0);
-    // n / 2 rounded down, by a logical shift of a number made positive.
-    let up = e.bits(f.int, 4096);
-    let down = e.bits(f.int, 2048);
-    let half = e.add(n, up);
-    let half = e.shr(half, 1);
-    let half = e.sub(half, down);
-    let rest = e.sub(n, half);
-    let (a, b) = (e.exp2_int(half), e.exp2_int(rest));
-    let value = e.mul(value, a);
-    e.mul(value, b)
+    // Two factors, each of about half the exponent: their biased exponents add up to n and two biases.
+    let both = integer(e, f, shifted, 2 * f.bias);
+    let half = e.shr(both, 1);
+    let rest = e.sub(both, half);
+    [half, rest].into_iter().fold(value, |value, exponent| {
+        let bits = e.shl(exponent, f.mantissa);
+        let factor = e.as_float(bits);
+        e.mul(value, factor)
+    })
 }
 
 /// `e^-x` for x in 0 to 85, in one step.
 pub(super) fn exp_neg(e: &mut Emit, x: ValueId) -> ValueId {
+    let f = Format::of(e.dtype(x));
     let x = e.neg(x);
-    let Reduced { n, expm1 } = reduce(e, x, None);
+    let Reduced { shifted, expm1 } = reduce(e, x, None);
     let value = e.offset(expm1, 1.0);
-    let scale = e.exp2_int(n);
+    let scale = power(e, f, shifted);
     e.mul(value, scale)
 }
 
@@ -112,8 +123,8 @@ pub(super) fn tanh(e: &mut Emit, x: ValueId) -> ValueId {
     // tanh rounds to 1 from there on.
     let a = e.at_most(a, if f.double() { 20.0 } else { 10.0 });
     let twice = e.add(a, a);
-    let Reduced { n, expm1 } = reduce(e, twice, None);
-    let scale = e.exp2_int(n);
+    let Reduced { shifted, expm1 } = reduce(e, twice, None);
+    let scale = power(e, f, shifted);
     let less = e.offset(scale, -1.0);
     let t = e.fma(scale, expm1, less);
     let below = e.offset(t, 2.0);

@@ -97,7 +97,7 @@ struct Reduced {
 
 /// Sine (or cosine).
 ///
-/// f32, every argument: largest error 1 ULP; it computes in f64. f64, |x| <= 2^28: 2 ULP; up to 2^50
+/// f32, every argument: largest error 1 ULP; it computes in f64. f64, |x| <= 2^28: 1 ULP; up to 2^50
 /// the absolute error grows as |x| 2^-52, as that of the argument itself; beyond, the result is
 /// some number between -1 and 1.
 pub(super) fn sin(e: &mut Emit, x: ValueId, cosine: bool) -> ValueId {
