@@ -8,8 +8,8 @@
 //!    every size that depends on symbols, once, into the head of scratch (`FNX_DIMS` if one of them
 //!    overflows or a slot's size is negative). A program without symbols has no such function.
 //! 4. `out_dims`: extents of outputs that are expressions.
-//! 5. For each call: fill the argument block (one, on the stack, shared by all calls) and call the
-//!    local function `dispatch`, which polls the cancel word (`FNX_CANCELLED`), runs the kernel
+//! 5. For each call: fill the argument block (on the stack, shared by the calls of a segment) and
+//!    call the local function `dispatch`, which polls the cancel word (`FNX_CANCELLED`), runs the kernel
 //!    directly or by `parallel_for`, and tells `after_kernel`.
 //! 6. The error flag: `FNX_INDEX`, detail: what raised it.
 //!
@@ -23,8 +23,12 @@
 
 mod code;
 mod run;
+mod segment;
 mod sizes;
 
+use cranelift_codegen::ir::types::I64;
+use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value};
+use cranelift_frontend::FunctionBuilder;
 use fornax_ir::kernel::{Kernel, Size};
 
 use crate::block::{LOCAL_ALIGN, ScratchLayout};
@@ -208,6 +212,15 @@ impl Layout {
         stored.sort_unstable();
         stored.dedup();
         self.stored = stored;
+    }
+
+    /// Emits a size: a constant, or a load of what `prepare` stored.
+    fn size(&self, b: &mut FunctionBuilder<'_>, scratch: Value, id: SizeId) -> Value {
+        if let Some(value) = self.sizes.as_const(id) {
+            return b.ins().iconst(I64, value);
+        }
+        let index = self.stored.binary_search(&id).unwrap_or_default();
+        b.ins().load(I64, MemFlagsData::trusted(), scratch, 8 * index as i32)
     }
 
     /// Bytes of the head of scratch.

@@ -11,7 +11,7 @@ use cranelift_module::{FuncId, Linkage, Module};
 use fornax_runtime::abi::{ABI_VERSION, FNX_CANCELLED, FNX_DIMS, FNX_OK, FNX_SHAPE};
 
 use super::sizes::{Emitter, floor_div_body};
-use super::{FORK_THRESHOLD, GuardSizes, Layout, run};
+use super::{FORK_THRESHOLD, GuardSizes, Layout, run, segment};
 use crate::block::ScratchLayout;
 use crate::error::{Error, LinkError};
 use crate::program::{GuardKind, Program};
@@ -142,11 +142,32 @@ impl Functions<'_> {
         self.build(dispatch, |_, b| {
             dispatch_body(b, [kernel_signature, parallel_for, after_kernel]);
         });
+        let segments = self.segments(program, layout, dispatch, kernels)?;
         let signature = self.signature(&[ptr], Some(I32));
         let run = self.declare("m_run", Linkage::Export, &signature)?;
-        let callees = run::Callees { prepare, dispatch, kernels };
+        let callees = run::Callees { prepare, segments: &segments };
         self.build(run, |module, b| run::body(program, layout, &callees, module, b));
         Ok(EntryIds { run, scratch_bytes, abi_version })
+    }
+
+    /// The functions that make the calls, in order.
+    fn segments(
+        &mut self,
+        program: &Program,
+        layout: &Layout,
+        dispatch: FuncId,
+        kernels: &[FuncId],
+    ) -> Result<Vec<FuncId>, LinkError> {
+        let ptr = self.module.target_config().pointer_type();
+        let signature = self.signature(&[ptr, ptr], Some(I32));
+        let mut segments = Vec::new();
+        for start in (0..program.calls.len()).step_by(segment::CALLS) {
+            let calls = start..program.calls.len().min(start + segment::CALLS);
+            let id = self.declare(&format!("calls_{start}"), Linkage::Local, &signature)?;
+            self.build(id, |module, b| segment::body(program, layout, calls, dispatch, kernels, module, b));
+            segments.push(id);
+        }
+        Ok(segments)
     }
 
     /// The function that divides by what is not constant, if the program needs it.

@@ -11,18 +11,15 @@ use fornax_runtime::abi::{
     ARGS_SIZE, CTX_SIZE, FNX_ABI, FNX_DIMS, FNX_INDEX, FNX_OK, args_offset, ctx_offset,
 };
 
+use super::Layout;
 use super::code::frame;
-use super::sizes::SizeId;
-use super::{CallSizes, Layout};
-use crate::block::BlockLayout;
-use crate::program::{Call, Place, Program};
+use crate::program::Program;
 
 /// The functions that `m_run` calls.
 pub(super) struct Callees<'a> {
     pub(super) prepare: Option<FuncId>,
-    pub(super) dispatch: FuncId,
-    /// One a kernel of the program.
-    pub(super) kernels: &'a [FuncId],
+    /// The calls, see [`super::segment`].
+    pub(super) segments: &'a [FuncId],
 }
 
 /// `m_run` under construction.
@@ -33,25 +30,10 @@ struct Run<'a, 'b> {
     args: Value,
     /// Shared with `dispatch`, see [`frame`].
     frame: StackSlot,
-    /// The argument block of the current call.
-    block: StackSlot,
     /// Returns its first parameter, an i32, after its second one has gone to `error_detail`.
     fail: Block,
     /// Returns its parameter, an i32.
     leave: Block,
-}
-
-/// What all calls use; one load or addition each, before the first call.
-struct Bases {
-    inputs: Value,
-    outputs: Value,
-    weights: Value,
-    scratch: Value,
-    worker_base: Value,
-    frame: Value,
-    block: Value,
-    flag: Value,
-    dispatch: FuncRef,
 }
 
 /// Builds the body, see the list of steps in [`super`].
@@ -63,10 +45,8 @@ pub(super) fn body(
     b: &mut FunctionBuilder<'_>,
 ) {
     let ptr = module.target_config().pointer_type();
-    let words = program.calls.iter().map(|c| BlockLayout::of(&program.kernels[c.kernel]).words()).max();
-    let mut slot =
-        |bytes: u32| b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, bytes, 4));
-    let (frame, block) = (slot(frame::BYTES), slot(8 * words.unwrap_or(1) as u32));
+    let slot = StackSlotData::new(StackSlotKind::ExplicitSlot, frame::BYTES, 4);
+    let frame = b.create_sized_stack_slot(slot);
     let [entry, fail, leave] = [(); 3].map(|()| b.create_block());
     b.append_block_params_for_function_params(entry);
     b.append_block_param(fail, I32);
@@ -74,7 +54,7 @@ pub(super) fn body(
     b.append_block_param(leave, I32);
     b.switch_to_block(entry);
     let args = b.block_params(entry)[0];
-    let mut run = Run { b, layout, ptr, args, frame, block, fail, leave };
+    let mut run = Run { b, layout, ptr, args, frame, fail, leave };
     run.check_sizes_and_fill_frame();
     run.check_symbols(program);
     if let Some(prepare) = callees.prepare {
@@ -82,14 +62,9 @@ pub(super) fn body(
         run.prepare(prepare);
     }
     run.write_out_dims();
-    let dispatch = module.declare_func_in_func(callees.dispatch, run.b.func);
-    let bases = run.bases(dispatch);
-    let kernels: Vec<FuncRef> =
-        callees.kernels.iter().map(|&id| module.declare_func_in_func(id, run.b.func)).collect();
-    for (i, (call, sizes)) in program.calls.iter().zip(&layout.calls).enumerate() {
-        let block = BlockLayout::of(&program.kernels[call.kernel]);
-        run.fill_block(&bases, block, call, sizes);
-        run.dispatch(&bases, kernels[call.kernel], sizes, i as i64);
+    for &segment in callees.segments {
+        let segment = module.declare_func_in_func(segment, run.b.func);
+        run.segment(segment);
     }
     run.finish();
 }
@@ -201,79 +176,17 @@ impl Run<'_, '_> {
         self.b.ins().brif(out, write, &[], next, &[]);
         self.b.switch_to_block(write);
         for i in 0..self.layout.out_dims.len() {
-            let value = self.size(scratch, self.layout.out_dims[i]);
+            let value = self.layout.size(self.b, scratch, self.layout.out_dims[i]);
             self.b.ins().store(MemFlagsData::trusted(), value, out, 8 * i as i32);
         }
         self.b.ins().jump(next, &[]);
         self.b.switch_to_block(next);
     }
 
-    /// A size: a constant, or what `prepare` stored.
-    fn size(&mut self, scratch: Value, id: SizeId) -> Value {
-        if let Some(value) = self.layout.sizes.as_const(id) {
-            return self.b.ins().iconst(I64, value);
-        }
-        let index = self.layout.stored.binary_search(&id).unwrap_or_default();
-        self.b.ins().load(I64, MemFlagsData::trusted(), scratch, 8 * index as i32)
-    }
-
-    fn bases(&mut self, dispatch: FuncRef) -> Bases {
-        let [inputs, outputs, weights, scratch] =
-            [args_offset::INPUTS, args_offset::OUTPUTS, args_offset::WEIGHTS, args_offset::SCRATCH]
-                .map(|offset| self.arg(self.ptr, offset));
-        let arena = self.size(scratch, self.layout.arena);
-        let worker_base = self.b.ins().iadd(scratch, arena);
-        let worker_base = self.b.ins().iadd_imm_s(worker_base, self.layout.head());
+    /// Step 5, for some of the calls.
+    fn segment(&mut self, segment: FuncRef) {
         let frame = self.b.ins().stack_addr(self.ptr, self.frame, 0);
-        let block = self.b.ins().stack_addr(self.ptr, self.block, 0);
-        let flag = self.b.ins().stack_addr(self.ptr, self.frame, frame::FLAG);
-        Bases { inputs, outputs, weights, scratch, worker_base, frame, block, flag, dispatch }
-    }
-
-    /// The address of a place.
-    fn place(&mut self, bases: &Bases, place: Place) -> Value {
-        match place {
-            Place::Input(n) => {
-                self.b.ins().load(self.ptr, MemFlagsData::trusted(), bases.inputs, 8 * n as i32)
-            }
-            Place::Output(n) => {
-                self.b.ins().load(self.ptr, MemFlagsData::trusted(), bases.outputs, 8 * n as i32)
-            }
-            Place::Weights(offset) => self.b.ins().iadd_imm_s(bases.weights, offset as i64),
-            Place::Slot(n) => {
-                let (offset, head) = (self.layout.slots[n as usize], self.layout.head());
-                if let Some(offset) = self.layout.sizes.as_const(offset) {
-                    return self.b.ins().iadd_imm_s(bases.scratch, head + offset);
-                }
-                let offset = self.size(bases.scratch, offset);
-                let slot = self.b.ins().iadd(bases.scratch, offset);
-                self.b.ins().iadd_imm_s(slot, head)
-            }
-        }
-    }
-
-    fn fill_block(&mut self, bases: &Bases, block: BlockLayout, call: &Call, sizes: &CallSizes) {
-        let flags = MemFlagsData::trusted();
-        for (&place, i) in call.buffers.iter().zip(0..) {
-            let address = self.place(bases, place);
-            self.b.ins().store(flags, address, bases.block, block.buffer(i));
-        }
-        for (&scalar, i) in sizes.scalars.iter().zip(0..) {
-            let value = self.size(bases.scratch, scalar);
-            self.b.ins().store(flags, value, bases.block, block.scalar(i));
-        }
-        let stride = self.size(bases.scratch, self.layout.stride);
-        self.b.ins().store(flags, bases.worker_base, bases.block, block.worker_base());
-        self.b.ins().store(flags, stride, bases.block, block.worker_stride());
-        self.b.ins().store(flags, bases.flag, bases.block, block.flag());
-    }
-
-    fn dispatch(&mut self, bases: &Bases, kernel: FuncRef, sizes: &CallSizes, index: i64) {
-        let kernel = self.b.ins().func_addr(self.ptr, kernel);
-        let items = self.size(bases.scratch, sizes.items);
-        let work = self.size(bases.scratch, sizes.work);
-        let index = self.b.ins().iconst(I64, index);
-        let call = self.b.ins().call(bases.dispatch, &[bases.frame, kernel, bases.block, items, work, index]);
+        let call = self.b.ins().call(segment, &[self.args, frame]);
         let code = self.b.inst_results(call)[0];
         let next = self.b.create_block();
         self.b.ins().brif(code, self.leave, &[code.into()], next, &[]);
