@@ -143,7 +143,7 @@ fn kernel_object(
     };
     let KernelCode { function, leaves, scratch } = define_kernel(kernel, target, &*emitter)?;
     let leaves = options.dump_leaves.then(|| {
-        let text = |(name, leaf): &(String, fornax_ir::leaf::Leaf)| format!("; {name}\n{leaf:#?}\n");
+        let text = |(name, leaf): &(String, fornax_ir::leaf::Leaf)| format!("; {name}\n{leaf}\n");
         leaves.iter().map(text).collect()
     });
     let object = compile_function(function, &kernel.name, FuncId::from_u32(0), target, options)?;

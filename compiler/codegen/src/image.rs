@@ -356,7 +356,7 @@ impl Module for ImageModule {
         let name = decl.linkage_name(id).into_owned();
         let refuse = |what: &str| {
             let what = format!("data object `{name}` {what}");
-            Err(ModuleError::Compilation(CodegenError::Unsupported(what)))
+            ModuleError::Compilation(CodegenError::Unsupported(what))
         };
         if !decl.linkage.is_definable() {
             return Err(ModuleError::InvalidImportDefinition(name));
@@ -365,10 +365,10 @@ impl Module for ImageModule {
             return Err(ModuleError::DuplicateDefinition(name));
         }
         if decl.writable || decl.tls {
-            return refuse("is writable or thread-local; an image holds constants only");
+            return Err(refuse("is writable or thread-local; an image holds constants only"));
         }
         let contents = match &data.init {
-            Init::Uninitialized => return refuse("has no contents"),
+            Init::Uninitialized => return Err(refuse("has no contents")),
             Init::Zeros { size } => vec![0; *size],
             Init::Bytes { contents } => contents.to_vec(),
         };

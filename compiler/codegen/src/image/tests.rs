@@ -17,6 +17,7 @@ fn i64_to_i64(module: &ImageModule) -> Signature {
     signature
 }
 
+#[allow(clippy::result_large_err, reason = "the error of the trait under test")]
 /// Defines `id` with a body that maps its parameter to the value to return.
 fn define(
     module: &mut ImageModule,
