@@ -15,7 +15,8 @@
 //!
 //! | | f32 | f64 |
 //! |---|---|---|
-//! | Exp, Log | 1 | 1 |
+//! | Exp | 1.1 | 1.1 |
+//! | Log | 1 | 1 |
 //! | Atan | 2 | 2 |
 //! | Tanh | 3 | 3 |
 //! | Erf | 2 | 2 |
@@ -23,7 +24,7 @@
 //! | Pow | 1 | 2 |
 //! | Rem, Sign, Floor, Ceil, Round, Trunc | exact | exact |
 //!
-//! "1" means less than 1 beside the true result: the nearest float or its neighbour on the other side of it.
+//! An error of at most 1 leaves the two floats around the true result.
 //! f16 and bf16 round the f32 result once more.
 
 use super::{Affine, InRange, IndexVar, Inst, Kernel, Mask, Op, Size, ValueId};

@@ -81,7 +81,7 @@ fn power(e: &mut Emit, f: Format, shifted: ValueId) -> ValueId {
     e.as_float(bits)
 }
 
-/// e^x. Largest error 1 ULP (denormal results included: the power of two is applied in two steps).
+/// e^x. Largest error 1.1 ULP (denormal results included: the power of two is applied in two steps).
 pub(super) fn exp(e: &mut Emit, x: ValueId) -> ValueId {
     exp_sum(e, x, None)
 }
