@@ -11,7 +11,7 @@ pub use clif::Clif;
 use cranelift_codegen::ir::Value;
 use cranelift_frontend::FunctionBuilder;
 use fornax_ir::dtype::DType;
-use fornax_ir::leaf::Leaf;
+use fornax_ir::leaf::{Inst, Leaf, ValueId};
 
 /// One use of a leaf in a driver.
 pub struct LeafCall<'a> {
@@ -44,4 +44,23 @@ pub trait LeafEmitter {
     fn supports(&self, leaf: &Leaf) -> Result<(), String>;
     /// Emits the leaf at the builder's position; afterwards the builder stands where the driver goes on.
     fn emit(&self, b: &mut FunctionBuilder<'_>, call: &LeafCall<'_>);
+}
+
+/// Calls `f` on every operand of a leaf's instruction.
+pub(crate) fn for_each_operand(inst: &Inst, mut f: impl FnMut(ValueId)) {
+    match inst {
+        Inst::Const(_) | Inst::Int(_) | Inst::Counter(_) => {}
+        Inst::Load(a) | Inst::LoadSplat(a) => a.value.into_iter().for_each(f),
+        Inst::Splat(a)
+        | Inst::Ramp(a)
+        | Inst::Unary(_, a)
+        | Inst::Cast(a)
+        | Inst::Bitcast(a)
+        | Inst::Horizontal(_, a)
+        | Inst::If(a, _)
+        | Inst::Raise(a, _) => f(*a),
+        Inst::Binary(_, a, b) | Inst::Compare(_, a, b) => [*a, *b].into_iter().for_each(f),
+        Inst::Select(a, b, c) | Inst::Fma(a, b, c) => [*a, *b, *c].into_iter().for_each(f),
+        Inst::Store(a, v) | Inst::LoadIf(v, a) => a.value.into_iter().chain([*v]).for_each(f),
+    }
 }

@@ -4,6 +4,7 @@ mod cast;
 mod float;
 mod int;
 mod ops;
+mod repeat;
 mod supports;
 
 use super::{LeafCall, LeafEmitter};
@@ -14,6 +15,7 @@ use cranelift_frontend::FunctionBuilder;
 use fornax_ir::dtype::DType;
 use fornax_ir::kernel::Size;
 use fornax_ir::leaf::{Inst, Leaf, Op, Type, ValueId};
+use repeat::Repeated;
 use target_lexicon::Architecture;
 
 /// What the emitter needs to know of the target.
@@ -85,7 +87,9 @@ impl LeafEmitter for Clif {
             counters: Vec::new(),
             movable,
             in_body: false,
+            repeated: Repeated::default(),
         };
+        emission.repeated = Repeated::of(&emission);
         emission.run(b, 0, &leaf.init);
         let start = leaf.carried.iter().map(|c| emission.get(c.init)).collect();
         let last = emission.nest(b, 0, start);
@@ -138,6 +142,7 @@ struct Emission<'c> {
     /// Pointers whose loads in the body may be moved.
     movable: Vec<bool>,
     in_body: bool,
+    repeated: Repeated,
 }
 
 impl Emission<'_> {
@@ -188,7 +193,7 @@ impl Emission<'_> {
         };
         let count = self.size(b, this.count);
         let innermost = level + 1 == leaf.loops.len();
-        let rounds = if innermost { self.rounds(this.count) } else { 1 };
+        let rounds = if innermost && !self.repeated.any() { self.rounds(this.count) } else { 1 };
         let counter_used = leaf.body.iter().any(|op| op.inst == Inst::Counter(level as u32));
 
         let (head, done) = (b.create_block(), b.create_block());
@@ -200,43 +205,57 @@ impl Emission<'_> {
             enter.push(BlockArg::Value(outside[p as usize]));
             self.ptrs[p as usize] = b.append_block_param(head, types::I64);
         }
+        let copied = if innermost { self.repeated.copies(&bumps) } else { Vec::new() };
+        for &(p, _) in &copied {
+            enter.push(BlockArg::Value(outside[p as usize]));
+            let copy = b.append_block_param(head, types::I64);
+            self.repeated.aliases[p as usize].push(copy);
+        }
         enter.extend(carried.iter().map(|&v| BlockArg::Value(v)));
         let types: Vec<ClifType> = leaf.carried.iter().map(|c| clif_type(c.ty)).collect();
-        let mut now: Vec<Value> = types.iter().map(|&t| b.append_block_param(head, t)).collect();
-        let after: Vec<Value> = types.iter().map(|&t| b.append_block_param(done, t)).collect();
-        let skip: Vec<BlockArg> = carried.iter().map(|&v| BlockArg::Value(v)).collect();
-        let any = b.ins().icmp_imm_s(IntCC::SignedGreaterThan, count, 0);
-        b.ins().brif(any, head, &enter, done, &skip);
+        let entered: Vec<Value> = types.iter().map(|&t| b.append_block_param(head, t)).collect();
+        b.ins().jump(head, &enter);
 
+        // The test stands at the top and the loop's results are its parameters, so that what a round
+        // computes has a single use: only then Cranelift folds loads into it.
         b.switch_to_block(head);
+        let inside = b.create_block();
+        let args = |values: &[Value]| values.iter().map(|&v| BlockArg::Value(v)).collect::<Vec<_>>();
+        let (after, leave) = if rounds == 1 {
+            (entered.clone(), Vec::new())
+        } else {
+            (types.iter().map(|&t| b.append_block_param(done, t)).collect(), args(&entered))
+        };
+        let more = b.ins().icmp_imm_s(IntCC::SignedGreaterThan, left, 0);
+        b.ins().brif(more, inside, &[], done, &leave);
+        b.switch_to_block(inside);
         let starts = self.ptrs.clone();
-        let mut rest = left;
+        let (mut rest, mut now) = (left, entered);
         for round in 0..rounds {
             let done_rounds = if counter_used { b.ins().isub(count, rest) } else { rest };
             self.counters.push(done_rounds);
             now = self.nest(b, level + 1, now);
             self.counters.pop();
             rest = b.ins().iadd_imm_s(rest, -1);
-            let out: Vec<BlockArg> = now.iter().map(|&v| BlockArg::Value(v)).collect();
-            let more = b.ins().icmp_imm_s(IntCC::NotEqual, rest, 0);
             if round + 1 < rounds {
                 let next = b.create_block();
-                b.ins().brif(more, next, &[], done, &out);
+                let more = b.ins().icmp_imm_s(IntCC::NotEqual, rest, 0);
+                b.ins().brif(more, next, &[], done, &args(&now));
                 b.switch_to_block(next);
                 self.advance(b, &bumps, &starts, i64::from(round) + 1);
-            } else {
-                let mut again = vec![BlockArg::Value(rest)];
-                for &(p, bytes) in &bumps {
-                    let p = p as usize;
-                    self.ptrs[p] = starts[p];
-                    self.extra[p] = 0;
-                    let step = self.step(b, bytes, i64::from(rounds));
-                    again.push(BlockArg::Value(b.ins().iadd(starts[p], step)));
-                }
-                again.extend(out.iter().copied());
-                b.ins().brif(more, head, &again, done, &out);
             }
         }
+        let mut again = vec![BlockArg::Value(rest)];
+        for &(p, bytes) in &bumps {
+            let p = p as usize;
+            self.ptrs[p] = starts[p];
+            self.extra[p] = 0;
+            let step = self.step(b, bytes, i64::from(rounds));
+            again.push(BlockArg::Value(b.ins().iadd(starts[p], step)));
+        }
+        self.repeated.advance(b, &copied, |b, bytes| self.step(b, bytes, i64::from(rounds)), &mut again);
+        again.extend(args(&now));
+        b.ins().jump(head, &again);
         self.ptrs = outside;
         b.switch_to_block(done);
         after

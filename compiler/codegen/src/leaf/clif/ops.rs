@@ -18,6 +18,7 @@ impl Emission<'_> {
             Inst::Int(n) => self.call.ints[*n as usize],
             Inst::Counter(l) => self.counters[*l as usize],
             Inst::Load(addr) => self.load(b, addr, ty, false),
+            Inst::LoadSplat(_) if self.in_body && self.repeated.holds(op) => return None,
             Inst::LoadSplat(addr) => {
                 let one = self.load(b, addr, Type { lanes: 1, ..ty }, false);
                 self.splat(b, one, ty)
@@ -36,7 +37,11 @@ impl Emission<'_> {
             Inst::Select(c, x, y) => self.select(b, self.get(*c), self.get(*x), self.get(*y), ty),
             Inst::Cast(a) => self.cast(b, self.get(*a), ty_of(self, *a), ty),
             Inst::Bitcast(a) => bitcast(b, clif_type(ty), self.get(*a)),
-            Inst::Fma(x, y, z) => self.fma(b, [self.get(*x), self.get(*y), self.get(*z)], ty),
+            Inst::Fma(x, y, z) => {
+                let (x, y) = if self.repeated.next(*y).is_some() { (*y, *x) } else { (*x, *y) };
+                let (x, y, z) = (self.factor(b, x), self.factor(b, y), self.get(*z));
+                self.fma(b, [x, y, z], ty)
+            }
             Inst::Horizontal(reduce, a) => self.horizontal(b, *reduce, self.get(*a), ty_of(self, *a)),
             Inst::LoadIf(cond, addr) => self.load_if(b, *cond, addr, ty),
             Inst::Store(addr, value) => {
@@ -57,6 +62,18 @@ impl Emission<'_> {
             }
             Inst::If(..) => return None,
         })
+    }
+
+    /// A factor of a multiply-add, loaded anew if that is how its load is repeated.
+    fn factor(&mut self, b: &mut FunctionBuilder<'_>, x: ValueId) -> Value {
+        let Some((addr, ty, ptr)) = self.repeated.next(x) else { return self.get(x) };
+        self.repeated.used(x);
+        let p = addr.ptr as usize;
+        let own = self.ptrs[p];
+        self.ptrs[p] = ptr.unwrap_or(own);
+        let one = self.load(b, &addr, Type { lanes: 1, ..ty }, false);
+        self.ptrs[p] = own;
+        self.splat(b, one, ty)
     }
 
     /// Pointer and displacement of an address.
@@ -219,7 +236,7 @@ impl Emission<'_> {
     }
 }
 
-fn ty_of(emission: &Emission<'_>, id: ValueId) -> Type {
+pub(super) fn ty_of(emission: &Emission<'_>, id: ValueId) -> Type {
     emission.types[id as usize]
 }
 
