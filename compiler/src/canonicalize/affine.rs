@@ -37,7 +37,8 @@ fn link(g: &Graph, v: ValueId) -> Option<Link> {
     if !node.ty.dtype.is_float() {
         return None;
     }
-    let constant = |k: usize| axis_constant(g, node.inputs[k]).filter(|c| c.values.iter().all(|v| v.is_finite()));
+    let constant =
+        |k: usize| axis_constant(g, node.inputs[k]).filter(|c| c.values.iter().all(|v| v.is_finite()));
     let made = |k: usize, axis, mul, add| Some(Link { x: node.inputs[k], mul, add, axis });
     let minus = |c: AxisConstant| c.values.iter().map(|v| -v).collect();
     match node.op {
@@ -148,7 +149,12 @@ pub(super) fn fold_affine(graph: &Graph, options: &CanonicalizeOptions) -> Resul
     })
 }
 
-fn fold_chain(r: &mut Rebuild<'_>, chain: Chain, end: ValueId, options: &CanonicalizeOptions) -> Option<ValueId> {
+fn fold_chain(
+    r: &mut Rebuild<'_>,
+    chain: Chain,
+    end: ValueId,
+    options: &CanonicalizeOptions,
+) -> Option<ValueId> {
     let g = r.old;
     let ty = g.ty(end);
     let long = chain.multiplications > 1 || chain.additions > 1;

@@ -45,9 +45,7 @@ fn weights_axis(g: &Graph, v: ValueId, axis: Option<usize>) -> Option<(usize, us
     let (side, along) = match (&node.op, axis) {
         (Op::Conv(_), None | Some(1)) => (1, 0),
         (Op::DotGeneral(_), None) => (if constant(1) { 1 } else { 0 }, 0),
-        (Op::DotGeneral(d), Some(axis)) => {
-            free_axis(d, [0, 1].map(|k| g.ty(node.inputs[k]).rank()), axis)?
-        }
+        (Op::DotGeneral(d), Some(axis)) => free_axis(d, [0, 1].map(|k| g.ty(node.inputs[k]).rank()), axis)?,
         _ => return None,
     };
     constant(side).then_some((side, along))

@@ -102,7 +102,9 @@ pub(super) fn axis_constant(g: &Graph, v: ValueId) -> Option<AxisConstant> {
     // The views from the outside in, then the axis from the inside out.
     let mut views = vec![];
     let mut at = v;
-    while views.len() < MAX_DEPTH && matches!(g.node(at).op, Op::Broadcast(_) | Op::Reshape(_) | Op::Permute(_)) {
+    while views.len() < MAX_DEPTH
+        && matches!(g.node(at).op, Op::Broadcast(_) | Op::Reshape(_) | Op::Permute(_))
+    {
         views.push(at);
         at = g.node(at).inputs[0];
     }
@@ -120,7 +122,8 @@ pub(super) fn axis_constant(g: &Graph, v: ValueId) -> Option<AxisConstant> {
             (Op::Permute(p), Some(k)) => Some(p.perm.iter().position(|&x| x as usize == k)?),
             // The element count does not change, so that the one extent that is not 1 is the axis.
             (_, Some(_)) => {
-                let repeated = views.iter().any(|&w| matches!(g.node(w).op, Op::Broadcast(_)) && w > at && w < view);
+                let repeated =
+                    views.iter().any(|&w| matches!(g.node(w).op, Op::Broadcast(_)) && w > at && w < view);
                 let mut wide = (0..node.ty.rank()).filter(|&k| !node.ty.shape[k].is_const(1));
                 let k = wide.next()?;
                 if repeated || wide.next().is_some() {

@@ -42,7 +42,11 @@ pub(super) fn known_value(r: &mut Rebuild<'_>, s: &Site<'_>) -> Option<Step> {
     let ty = &s.node.ty;
     if let Some(elems) = sym.as_consts() {
         let kept = matches!(s.op, Op::Const(_) | Op::Iota(_));
-        return if kept { None } else { Some(Step::Value(stored(r, "", integers(ty.dtype, &sym.shape, &elems)?))) };
+        return if kept {
+            None
+        } else {
+            Some(Step::Value(stored(r, "", integers(ty.dtype, &sym.shape, &elems)?)))
+        };
     }
     if is_extents(r, s.op, s.inputs) || sym.elems.iter().any(Dim::is_poisoned) {
         return None;

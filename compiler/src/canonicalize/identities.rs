@@ -86,7 +86,9 @@ fn is_right_neutral(op: BinaryOp, c: Scalar) -> bool {
         (BinaryOp::Or | BinaryOp::Xor, DTypeClass::Bool) => zero,
         (BinaryOp::And, DTypeClass::Bool) => !zero,
         (_, DTypeClass::Float | DTypeClass::Bool) => false,
-        (BinaryOp::Add | BinaryOp::Sub | BinaryOp::Or | BinaryOp::Xor | BinaryOp::Shl | BinaryOp::Shr, _) => zero,
+        (BinaryOp::Add | BinaryOp::Sub | BinaryOp::Or | BinaryOp::Xor | BinaryOp::Shl | BinaryOp::Shr, _) => {
+            zero
+        }
         (BinaryOp::Mul | BinaryOp::Div | BinaryOp::Pow, _) => one,
         (BinaryOp::And, _) => c == Scalar::new(c.dtype, u64::MAX),
         _ => false,
@@ -260,7 +262,10 @@ mod tests {
 
     #[test]
     fn cast_chains_agree_with_their_direct_form() {
-        let numbers = [0.0, 1.0, -1.0, 2.5, 127.0, -128.0, 255.0, 300.0, 32768.0, 65504.0, 16777217.0, 1e10, -1e19, 1e300];
+        let numbers = [
+            0.0, 1.0, -1.0, 2.5, 127.0, -128.0, 255.0, 300.0, 32768.0, 65504.0, 16777217.0, 1e10, -1e19,
+            1e300,
+        ];
         let direct = |f: DType, m, t| chain_is_direct(f, m, t);
         let mut checked = 0;
         for f in &DTYPES {

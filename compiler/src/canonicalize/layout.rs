@@ -129,7 +129,12 @@ fn runs_well(op: &DotGeneral, side: usize, axis: u32) -> bool {
     !batch && contracted == (side == 0)
 }
 
-fn without_permute(r: &Rebuild<'_>, op: &DotGeneral, side: usize, v: ValueId) -> Option<(DotGeneral, ValueId)> {
+fn without_permute(
+    r: &Rebuild<'_>,
+    op: &DotGeneral,
+    side: usize,
+    v: ValueId,
+) -> Option<(DotGeneral, ValueId)> {
     let node = r.node(v);
     let Op::Permute(Permute { perm }) = &node.op else { return None };
     let rank = perm.len();
@@ -172,7 +177,13 @@ fn permuted_constants(
     if possible { permute_below(r, v, perm) } else { None }
 }
 
-fn can_permute(r: &Rebuild<'_>, v: ValueId, perm: &[u32], options: &CanonicalizeOptions, depth: usize) -> bool {
+fn can_permute(
+    r: &Rebuild<'_>,
+    v: ValueId,
+    perm: &[u32],
+    options: &CanonicalizeOptions,
+    depth: usize,
+) -> bool {
     let node = r.node(v);
     let Some(depth) = depth.checked_sub(1) else { return false };
     match &node.op {
@@ -275,7 +286,13 @@ mod tests {
             let mut b = builder();
             let x = input(&mut b, "x", &["n", "2", "5", "4"]);
             let x = padded(&mut b, x, value);
-            let window = ReduceWindow { op, window: vec![2; 2], strides: vec![1; 2], pads: pads(0), dilations: vec![1; 2] };
+            let window = ReduceWindow {
+                op,
+                window: vec![2; 2],
+                strides: vec![1; 2],
+                pads: pads(0),
+                dilations: vec![1; 2],
+            };
             let y = b.add(window, &[x]).unwrap();
             b.output("y", y);
             assert_eq!(!ops(&canonical(b, 0.0)).contains(&"pad"), gone, "{op} {value}");

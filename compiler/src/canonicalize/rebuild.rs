@@ -1,7 +1,9 @@
 //! Building the next graph out of the last one.
 
 use fornax_ir::dim::Dim;
-use fornax_ir::graph::{Builder, ConstId, Graph, GraphError, Guard, GuardKind, LocId, Node, Op, TensorType, ValueId};
+use fornax_ir::graph::{
+    Builder, ConstId, Graph, GraphError, Guard, GuardKind, LocId, Node, Op, TensorType, ValueId,
+};
 use fornax_ir::literal::Literal;
 use fornax_ir::scalar::Scalar;
 use rustc_hash::{FxHashMap, FxHashSet};

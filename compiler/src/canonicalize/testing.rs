@@ -103,7 +103,9 @@ fn argument(ty: &TensorType, extent: i64, state: &mut u64) -> Literal {
 /// Both graphs, run on random arguments with symbols of 1, 2 and 5, give the same outputs: the same
 /// bits (NaN equal to NaN) for a tolerance of 0.
 pub(super) fn assert_agree(old: &Graph, new: &Graph, tolerance: f64) {
-    let declared = |g: &Graph| (g.inputs.iter().map(|i| (i.name.clone(), i.ty.clone())).collect::<Vec<_>>(), g.symbols.clone());
+    let declared = |g: &Graph| {
+        (g.inputs.iter().map(|i| (i.name.clone(), i.ty.clone())).collect::<Vec<_>>(), g.symbols.clone())
+    };
     assert_eq!(declared(old), declared(new));
     assert_eq!(old.ranges, new.ranges);
     assert!(old.guards.iter().all(|g| new.guards.contains(g)));

@@ -125,7 +125,8 @@ pub(super) fn slice(r: &mut Rebuild<'_>, s: &Site<'_>) -> Option<Step> {
         }
         Op::Concat(c) => {
             let axis = c.axis as usize;
-            let (part, before) = part_of(r, x, axis, start[axis].as_const()?, size[axis].as_const()?, step[axis])?;
+            let (part, before) =
+                part_of(r, x, axis, start[axis].as_const()?, size[axis].as_const()?, step[axis])?;
             let mut start = start.clone();
             start[axis] = &start[axis] - before;
             Step::unary(Slice { start, size: size.clone(), step: step.clone() }, part)
@@ -135,7 +136,14 @@ pub(super) fn slice(r: &mut Rebuild<'_>, s: &Site<'_>) -> Option<Step> {
 }
 
 /// The operand of a concatenation that holds all of a slice, and the extent before it.
-fn part_of(r: &Rebuild<'_>, x: ValueId, axis: usize, start: i64, size: i64, step: i64) -> Option<(ValueId, i64)> {
+fn part_of(
+    r: &Rebuild<'_>,
+    x: ValueId,
+    axis: usize,
+    start: i64,
+    size: i64,
+    step: i64,
+) -> Option<(ValueId, i64)> {
     let last = size.checked_sub(1)?.checked_mul(step)?.checked_add(start)?;
     let (low, high) = (start.min(last), start.max(last));
     let mut before = 0;
@@ -327,7 +335,10 @@ mod tests {
             b.add(Gather { axes: vec![1] }, &[x, i]).unwrap()
         });
         assert_eq!(names(&g), ["slice", "reshape"]);
-        assert_eq!(*g.ty(g.outputs[0].value), TensorType::new(fornax_ir::DType::F32, vec![Dim::symbol("n"), 3.into()]));
+        assert_eq!(
+            *g.ty(g.outputs[0].value),
+            TensorType::new(fornax_ir::DType::F32, vec![Dim::symbol("n"), 3.into()])
+        );
         let g = on(&["n", "5"], |b, x| {
             let i = b.scalar(fornax_ir::scalar::Scalar::i64(5));
             b.add(Gather { axes: vec![1] }, &[x, i]).unwrap()
