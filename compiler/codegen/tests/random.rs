@@ -279,9 +279,11 @@ impl Gen {
 #[test]
 fn random_kernels_agree_with_their_interpreter() {
     let first = std::env::var("FORNAX_SEED").ok().and_then(|s| s.parse().ok());
-    let seeds = first.map_or(0..400, |s: u64| s..s + 1);
+    let seeds = first.map_or(0..300, |s: u64| s..s + 1);
+    let (mut vectors, all) = (0, seeds.clone().count());
     for seed in seeds {
         let (kernel, buffers, scalars) = Gen::new(seed).kernel(seed);
-        check(&kernel, &buffers, &scalars);
+        vectors += usize::from(check(&kernel, &buffers, &scalars));
     }
+    assert!(all == 1 || vectors * 4 > all, "only {vectors} of {all} kernels used vectors");
 }

@@ -222,8 +222,8 @@ impl Run<'_, '_> {
                 vec![read(d, bytes); lanes]
             }
             Inst::LoadIf(cond, at) => match self.truth(*cond) {
-                true => vec![read(d, self.bytes(number, at, d, 1)?)],
-                false => vec![Scalar::new(d, 0)],
+                true => self.bytes(number, at, d, lanes)?.chunks(d.bytes()).map(|b| read(d, b)).collect(),
+                false => vec![Scalar::new(d, 0); lanes],
             },
             Inst::Splat(a) => vec![self.one(*a); lanes],
             Inst::Ramp(a) => {

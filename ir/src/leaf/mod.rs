@@ -89,9 +89,9 @@ pub enum Inst {
     Horizontal(ReduceOp, ValueId),
     /// Writes all lanes to neighbouring elements. No result.
     Store(Addr, ValueId),
-    /// One-lane: runs the next `count` instructions only where the bool is true; those define no value used outside. No result.
+    /// Runs the next `count` instructions only where the one-lane bool is true; those define no value used outside. No result.
     If(ValueId, u32),
-    /// One-lane: the element, or 0 where the bool is false (then nothing is read).
+    /// `lanes` neighbouring elements, or zeros where the one-lane bool is false (then nothing is read).
     LoadIf(ValueId, Addr),
     /// Sets the error flag where the one-lane bool is true; detail as in KIR, from a constant or an integer argument. No result.
     Raise(ValueId, Size),

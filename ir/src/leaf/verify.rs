@@ -312,7 +312,6 @@ impl Check<'_> {
     /// The type that the instruction's result has, given its operands.
     fn result(&self, op: &Op, now: ValueId) -> Result<Type, Fault> {
         let with = |dtype: DType| Type { dtype, lanes: op.ty.lanes };
-        let one = with(op.ty.dtype) == Type::scalar(op.ty.dtype);
         let scalar = Type::scalar(op.ty.dtype);
         Ok(match &op.inst {
             Inst::Const(v) => with(v.dtype),
@@ -372,7 +371,7 @@ impl Check<'_> {
             Inst::LoadIf(c, a) => {
                 self.expect(*c, now, CONDITION)?;
                 self.access(a, now, op.ty.dtype)?;
-                if one { op.ty } else { scalar }
+                op.ty
             }
         })
     }

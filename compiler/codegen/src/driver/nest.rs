@@ -17,7 +17,7 @@ pub(super) fn emit(
     pos: &mut Position,
     plan: &StagePlan<'_>,
 ) -> Result<(), String> {
-    let proven = vec![false; plan.conds.len()];
+    let proven = vec![false; plan.conds.count()];
     let lanes = if plan.mode == Mode::Along { plan.vector } else { None };
     let tile = lanes.map_or(Tile::POINT, |(_, vecs, lanes)| Tile { rows: 1, vecs, lanes });
     let mut nest = Nest { driver, plan, pos, proven, tile, trips: FxHashMap::default() };
@@ -127,7 +127,7 @@ impl Nest<'_, '_> {
         let tile = self.tile;
         let extent = self.plan.extent(axis).as_const();
         let whole = self.pos.ranges[axis as usize].is_none();
-        let conds = (0..self.plan.conds.len())
+        let conds = (0..self.plan.conds.count())
             .any(|c| !self.proven[c] && self.plan.split(c, axis) != Split::No);
         // With a constant range and no borders the remainder is known.
         let known = extent.filter(|_| whole && !conds);
@@ -164,7 +164,7 @@ impl Nest<'_, '_> {
 
     fn borders(&mut self, b: &mut FunctionBuilder<'_>, axis: AxisId, at: Value, end: Value) -> Borders {
         let mut borders = Borders::none(end);
-        for c in 0..self.plan.conds.len() {
+        for c in 0..self.plan.conds.count() {
             let split = self.plan.split(c, axis);
             if self.proven[c] || split == Split::No {
                 continue;

@@ -27,7 +27,7 @@ impl Conds {
     }
     /// How many there are.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.list.len()
     }
     /// The condition of that number.

@@ -138,11 +138,9 @@ impl<'k> StagePlan<'k> {
         // The outer axes of a kernel of one stage belong to its nest.
         let outer = if kernel.stages.len() == 1 { 0..first } else { 0..0 };
         let mut nest: Vec<AxisId> = outer.chain(own.into_iter().filter(|a| !reduces(a))).collect();
-        if let (Mode::Map, Some(axis)) = (mode, leaf_axis) {
-            if nest.contains(&axis) {
-                nest.retain(|&a| a != axis);
-                nest.push(axis);
-            }
+        if let Some(axis) = leaf_axis.filter(|a| mode == Mode::Map && nest.contains(a)) {
+            nest.retain(|&a| a != axis);
+            nest.push(axis);
         }
         let looped = |a: &AxisId| kernel.axis(number, *a).extent != Size::ONE;
         let reduce = (first..all).filter(reduces).filter(looped).collect();

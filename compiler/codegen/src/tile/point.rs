@@ -45,7 +45,7 @@ pub(super) struct Points<'p, 'k> {
 
 impl<'p, 'k> Points<'p, 'k> {
     pub fn new(plan: &'p StagePlan<'k>, tile: Tile, proven: &[bool], loops: Vec<LoopSpec>) -> Self {
-        let conds = plan.conds.len();
+        let conds = plan.conds.count();
         Points {
             plan,
             tile,

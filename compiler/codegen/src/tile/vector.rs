@@ -22,7 +22,7 @@ impl StagePlan<'_> {
             return false;
         }
         let splittable = |c| self.conds.axes(c) & (1 << axis) == 0 || self.split(c, axis) != Split::No;
-        if !along && !(0..self.conds.len()).all(splittable) {
+        if !along && !(0..self.conds.count()).all(splittable) {
             return false;
         }
         self.lanewise = lanewise;
@@ -34,7 +34,7 @@ impl StagePlan<'_> {
         self.limit_frame(width, Tile { rows: 1, vecs: 1, lanes });
         let tile = Tile { rows: 1, vecs: if along { vecs } else { 1 }, lanes };
         // Conditions that are computed point by point are scalar code, so the probe may assume all of them.
-        let proven = vec![false; self.conds.len()];
+        let proven = vec![false; self.conds.count()];
         self.parts(tile).into_iter().all(|part| {
             self.build(part, tile, &proven).is_ok_and(|built| emitter.supports(&built.leaf).is_ok())
         })
@@ -128,7 +128,7 @@ impl StagePlan<'_> {
         let reducing = self.stage.body.iter().zip(&self.info.in_reduce).filter(|(_, inside)| **inside);
         let mut ordered = self.accumulations().filter(|a| Self::is_ordered(a.1));
         last && (self.reduce.len() == 1 || whole)
-            && PARTIALS as u32 % lanes == 0
+            && (PARTIALS as u32).is_multiple_of(lanes)
             && !reducing.clone().any(|(op, _)| masked(op) || matches!(op.inst, Inst::Raise { .. }))
             && ordered.all(|a| Self::needs_partials(a.1))
     }

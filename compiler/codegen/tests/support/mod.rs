@@ -56,6 +56,11 @@ impl Native {
     pub fn compile(kernel: &Kernel, target: &Target, emitter: &dyn LeafEmitter) -> Native {
         fornax_ir::kernel::verify::verify(kernel).unwrap();
         let KernelCode { function, leaves, scratch } = define_kernel(kernel, target, emitter).unwrap();
+        for (name, leaf) in &leaves {
+            if let Err(e) = fornax_ir::leaf::verify::verify(leaf) {
+                panic!("{name}: {e}\n{leaf}");
+            }
+        }
         assert_eq!(trapping_instruction(&function), None, "{}", function.display());
         let mut module = ImageModule::new(target.isa.clone(), []);
         let id = module.declare_function("kernel", Linkage::Export, &signature()).unwrap();
@@ -104,18 +109,28 @@ impl Native {
 pub type Buffers = Vec<Vec<u8>>;
 
 /// Runs the kernel natively for several targets and emitters, and compares all stored bytes with the interpreter's.
-pub fn check(kernel: &Kernel, buffers: &Buffers, scalars: &[i64]) {
+/// Tells whether vectors were used.
+pub fn check(kernel: &Kernel, buffers: &Buffers, scalars: &[i64]) -> bool {
+    let mut vectors = false;
     for cpu in [Cpu::Native, Cpu::Baseline] {
         let target = Target::host(cpu).unwrap();
         let clif = Clif::new(&target);
-        check_with(kernel, buffers, scalars, &target, &clif);
+        vectors |= check_with(kernel, buffers, scalars, &target, &clif);
         if cpu == Cpu::Native {
-            check_with(kernel, buffers, scalars, &target, &OneLane(clif));
+            let any = check_with(kernel, buffers, scalars, &target, &OneLane(clif));
+            assert!(!any, "vectors where there are none");
         }
     }
+    vectors
 }
 
-pub fn check_with(kernel: &Kernel, buffers: &Buffers, scalars: &[i64], target: &Target, emitter: &dyn LeafEmitter) {
+pub fn check_with(
+    kernel: &Kernel,
+    buffers: &Buffers,
+    scalars: &[i64],
+    target: &Target,
+    emitter: &dyn LeafEmitter,
+) -> bool {
     let mut expected = buffers.clone();
     let mut views: Vec<&mut [u8]> = expected.iter_mut().map(|b| &mut b[..]).collect();
     // What code generation computes: basic instructions, whose definition is the expanded kernel's.
@@ -134,6 +149,8 @@ pub fn check_with(kernel: &Kernel, buffers: &Buffers, scalars: &[i64], target: &
             }
         }
     }
+    let wide = |leaf: &Leaf| leaf.init.iter().chain(&leaf.body).chain(&leaf.finish).any(|op| op.ty.lanes > 1);
+    native.leaves.iter().any(|(_, leaf)| wide(leaf))
 }
 
 fn compare(kernel: &Kernel, n: usize, actual: &[u8], expected: &[u8], native: &Native, emitter: &str) {
