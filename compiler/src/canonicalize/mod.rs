@@ -16,6 +16,8 @@ mod dead_code;
 mod fold;
 mod identities;
 mod layout;
+#[cfg(test)]
+mod random_tests;
 mod rebuild;
 mod simplify;
 #[cfg(test)]
