@@ -1,15 +1,17 @@
 //! A loaded program and the safe way to run it.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::ffi::c_void;
 use std::fmt;
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::abi::{
     ABI_VERSION, ARGS_SIZE, FNX_ABI, FNX_CANCELLED, FNX_CAPACITY, FNX_DIMS, FNX_INDEX, FNX_OK, FNX_SHAPE,
-    FnxArgs, error_string,
+    FnxArgs, FnxCtx, error_string,
 };
 use crate::buffer::{AlignedBuffer, Arena, BufferError};
 use crate::io::{Dim, IoError, ProgramIo, TensorInfo};
@@ -212,6 +214,26 @@ impl RunError {
     }
 }
 
+/// A context that measures kernel calls.
+#[repr(C)]
+struct TimedCtx<'a> {
+    ctx: FnxCtx,
+    /// When the last call returned, or the run began.
+    last: Cell<Instant>,
+    times: &'a [Cell<Duration>],
+}
+
+/// [`crate::abi::FnxAfterKernel`] of a [`TimedCtx`].
+unsafe extern "C" fn note_time(ctx: *const FnxCtx, call: u32) {
+    // SAFETY: `run_timed` passes a whole `TimedCtx`; programs call this on the caller's thread only.
+    let timed = unsafe { &*ctx.cast::<TimedCtx<'_>>() };
+    let now = Instant::now();
+    if let Some(time) = timed.times.get(call as usize) {
+        time.set(now - timed.last.get());
+    }
+    timed.last.set(now);
+}
+
 /// Memory of one run, kept for the next.
 #[derive(Debug, Default)]
 struct Workspace {
@@ -388,6 +410,44 @@ impl Instance {
         out_dims: Option<&mut [i64]>,
         cancel: Option<&CancelToken>,
     ) -> Result<(), RunError> {
+        let workspace = self.prepare_slices(dims, inputs, outputs)?;
+        let ctx = self.context(cancel);
+        // SAFETY: every buffer was checked; slices don't overlap where one of them is written.
+        unsafe { self.call(workspace, dims, out_dims, &ctx) }
+    }
+
+    /// As [`Instance::run`], and measures each kernel call: `times` receives as many entries as the
+    /// program has calls, in the order of the program (further ones are dropped). A call's time
+    /// includes forking and joining.
+    ///
+    /// # Errors
+    /// See [`Instance::run`].
+    pub fn run_timed(
+        &self,
+        dims: &[i64],
+        inputs: &[&[u8]],
+        outputs: &mut [&mut [u8]],
+        times: &mut [Duration],
+    ) -> Result<(), RunError> {
+        let workspace = self.prepare_slices(dims, inputs, outputs)?;
+        let ctx = FnxCtx { after_kernel: Some(note_time), ..self.context(None) };
+        let timed = TimedCtx {
+            ctx,
+            last: Cell::new(Instant::now()),
+            times: Cell::from_mut(times).as_slice_of_cells(),
+        };
+        // SAFETY: as in `run_with`; the context begins the structure that `note_time` expects. The
+        // program hands on the address it was given, which is the whole structure's.
+        unsafe { self.call(workspace, dims, None, (&raw const timed).cast()) }
+    }
+
+    /// As [`Instance::prepare`], and puts the addresses of the slices in place once they are checked.
+    fn prepare_slices(
+        &self,
+        dims: &[i64],
+        inputs: &[&[u8]],
+        outputs: &mut [&mut [u8]],
+    ) -> Result<Lease<'_>, RunError> {
         let mut workspace = self.prepare(dims, inputs.len(), outputs.len())?;
         let Workspace { inputs: starts, outputs: out_starts, lengths, .. } = &mut workspace.workspace;
         for ((tensor, bytes), &length) in self.io.inputs.iter().zip(inputs).zip(&*lengths) {
@@ -399,8 +459,12 @@ impl Instance {
             check_buffer(tensor, length, bytes.as_ptr(), bytes.len())?;
             out_starts.push(bytes.as_mut_ptr().cast());
         }
-        // SAFETY: every buffer was checked; slices don't overlap where one of them is written.
-        unsafe { self.call(workspace, dims, out_dims, cancel) }
+        Ok(workspace)
+    }
+
+    /// The context of a run on this instance's threads.
+    fn context(&self, cancel: Option<&CancelToken>) -> FnxCtx {
+        self.options.pool.context(cancel.map(|token| &*token.0))
     }
 
     /// As [`Instance::run_with`] on addresses, so that an output may be the very buffer of the
@@ -431,8 +495,9 @@ impl Instance {
             check_buffer(tensor, length, start, length)?;
             out_starts.push(start.cast());
         }
+        let ctx = self.context(cancel);
         // SAFETY: the buffers are right by the caller's promise.
-        unsafe { self.call(workspace, dims, out_dims, cancel) }
+        unsafe { self.call(workspace, dims, out_dims, &ctx) }
     }
 
     /// Checks counts and dims, takes a workspace with enough scratch, and computes byte lengths.
@@ -463,13 +528,14 @@ impl Instance {
     /// Calls `m_run` on the addresses in the workspace.
     ///
     /// # Safety
-    /// The addresses must be right for these dims, as [`Instance::run_raw`] demands.
+    /// The addresses must be right for these dims, as [`Instance::run_raw`] demands; `ctx` is a
+    /// context of this instance's threads, followed by what its functions expect.
     unsafe fn call(
         &self,
         mut lease: Lease<'_>,
         dims: &[i64],
         out_dims: Option<&mut [i64]>,
-        cancel: Option<&CancelToken>,
+        ctx: *const FnxCtx,
     ) -> Result<(), RunError> {
         let computed = self.io.out_dims();
         let workspace = &mut lease.workspace;
@@ -481,7 +547,6 @@ impl Instance {
             workspace.out_dims.as_mut_ptr()
         };
         let mut detail = -1i64;
-        let ctx = self.options.pool.context(cancel.map(|token| &*token.0));
         let args = FnxArgs {
             size: ARGS_SIZE,
             dims: dims.as_ptr(),
@@ -490,7 +555,7 @@ impl Instance {
             out_dims,
             weights: self.weights(),
             scratch: workspace.scratch.as_mut_ptr().cast(),
-            ctx: &raw const ctx,
+            ctx,
             error_detail: &raw mut detail,
         };
         // SAFETY: the program follows the ABI (promise of `new`), dims are in range, scratch is as

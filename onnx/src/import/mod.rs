@@ -16,7 +16,7 @@ use crate::proto::{GraphProto, ModelProto, OperatorSetIdProto, ValueInfoProto, t
 use crate::tensor::{self, MAX_RANK, TensorSource};
 use crate::read;
 use bytes::Bytes;
-use fornax_ir::graph::{Graph, TensorType};
+use fornax_ir::graph::{Graph, TensorType, ValueId};
 use fornax_ir::{DType, Dim};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::path::Path;
@@ -39,6 +39,9 @@ pub struct Import {
     /// Slice, Squeeze, Unsqueeze, Expand and Flatten. A composite such as LayerNormalization counts 1; a
     /// function counts as the nodes of its body.
     pub operators: usize,
+    /// The values of the main graph by their names in the file, intermediate ones included, in no
+    /// particular order.
+    pub values: Vec<(String, ValueId)>,
 }
 
 /// An input of a model.
@@ -114,13 +117,14 @@ fn from_model(model: &ModelProto, folder: Option<&Path>) -> Result<Import> {
         return Err(ErrorKind::Model("the graph has no outputs".into()));
     }
     let outputs = walk.run(graph)?;
+    let values = walk.values();
     let (graph, operators, warnings) = walk.finish();
     let outputs = outputs.into_iter().map(|(name, v)| {
         let ty = graph.ty(v);
         OutputInfo { name, dtype: ty.dtype, dims: ty.shape.clone() }
     });
     let outputs = outputs.collect();
-    Ok(Import { inputs, outputs, metadata: metadata(model), warnings, operators, graph })
+    Ok(Import { inputs, outputs, metadata: metadata(model), warnings, operators, values, graph })
 }
 
 pub(crate) fn metadata(model: &ModelProto) -> Metadata {

@@ -7,12 +7,17 @@ use crate::error::{ErrorKind, Result, UnsupportedOp};
 use crate::ops::{self, Support};
 use crate::proto::{FunctionProto, GraphProto, ModelProto, NodeProto};
 use crate::tensor::TensorSource;
+use fornax_ir::Dim;
 use fornax_ir::graph::{Builder, Graph, Op, ValueId};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::rc::Rc;
 
 /// Most nodes that function bodies may expand to: functions that call functions grow exponentially.
 const MAX_INLINED: usize = 1_000_000;
+
+/// Largest value of a symbolic extent. Exporters write slices up to 10^9 for "to the end": below that,
+/// these are the whole axis.
+const MAX_EXTENT: i64 = 999_999_999;
 
 /// Operators that only rename or rearrange elements; they are not counted as operators.
 const VIEWS: [&str; 8] =
@@ -82,6 +87,9 @@ impl<'m> Walk<'m> {
             }
             let ty = input_type(input)?;
             self.builder.set_loc(&format!("input '{name}'"));
+            for symbol in ty.shape.iter().filter_map(Dim::as_symbol) {
+                self.builder.set_range(symbol, 0, Some(MAX_EXTENT));
+            }
             let value = self.builder.input(name, ty.clone());
             self.frames[0].names.insert(name, Slot::Value(value));
             let rank0 = ty.rank() == 0;
@@ -123,6 +131,15 @@ impl<'m> Walk<'m> {
             values.push((name.to_string(), value));
         }
         Ok(values)
+    }
+
+    /// The values of the main graph by their names in the file.
+    pub(super) fn values(&self) -> Vec<(String, ValueId)> {
+        let named = |(name, slot): (&&str, &Slot<'m>)| match slot {
+            Slot::Value(v) => Some((name.to_string(), *v)),
+            _ => None,
+        };
+        self.frames.first().map_or_else(Vec::new, |main| main.names.iter().filter_map(named).collect())
     }
 
     /// The graph, the number of operators, and the warnings.
