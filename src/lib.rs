@@ -1,1 +1,41 @@
 //! Fornax: a deep-learning compiler.
+//!
+//! A trained model is read from an ONNX file, compiled to native code in this process, and run:
+//!
+//! ```no_run
+//! use fornax::{Model, Tensor};
+//!
+//! let model = Model::load("model.onnx")?;
+//! let x = Tensor::zeros(&[1, 3, 224, 224], fornax::DType::F32)?;
+//! let outputs = model.run(&[("x", &x)])?;
+//! println!("{:?}", outputs[0].as_slice::<f32>()?);
+//! # Ok::<(), fornax::Error>(())
+//! ```
+//!
+//! One compilation serves every size of the model's symbolic dims. A [`Model`] is `Send + Sync`: it may be run from many
+//! threads at once. What programs compute, down to the corner cases, is stated in `docs/numerics.md`.
+
+mod compare;
+mod error;
+mod executable;
+mod inspect;
+pub mod io;
+mod model;
+mod options;
+mod tensor;
+
+pub use compare::{Comparison, Tolerance, compare};
+pub use error::{Error, InputError};
+pub use executable::KernelTime;
+pub use fornax_compiler::Optimizer;
+pub use fornax_compiler::codegen::{Cpu, Leaf};
+pub use fornax_ir::DType;
+pub use fornax_ir::literal::{Element, LiteralError as TensorError};
+pub use fornax_runtime::CancelToken;
+pub use inspect::{ModelInfo, Stage, Verified, dump, inspect, verify};
+pub use model::{Bindings, Extent, Model, Outputs, Stats, TensorInfo};
+pub use options::{Backend, Options};
+pub use tensor::Tensor;
+
+/// The graphs that [`Model::from_graph`] takes.
+pub use fornax_ir as ir;
