@@ -1,6 +1,10 @@
 //! Speed of single leaves on one core, in cache: f32 matrix products by the Clif emitter beside a loop
 //! of register-only fused multiply-adds of 128 bits. Best of many rounds.
-#![allow(unsafe_code, clippy::print_stdout, reason = "calls compiled kernels by address and prints its findings")]
+#![allow(
+    unsafe_code,
+    clippy::print_stdout,
+    reason = "calls compiled kernels by address and prints its findings"
+)]
 
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::UserFuncName;
@@ -10,8 +14,8 @@ use fornax_codegen::leaf::Clif;
 use fornax_codegen::{Cpu, ImageModule, Target};
 use fornax_ir::dtype::DType;
 use fornax_ir::kernel::{
-    Access, Affine, Axis, AxisKind, Buf, BufferDecl, IndexVar, Inst, Kernel, Mask, Op, Order, Schedule, Size, Stage,
-    StageSchedule,
+    Access, Affine, Axis, AxisKind, Buf, BufferDecl, IndexVar, Inst, Kernel, Mask, Op, Order, Schedule, Size,
+    Stage, StageSchedule,
 };
 use fornax_ir::scalar::{BinaryOp, ReduceOp};
 use std::hint::black_box;
@@ -37,7 +41,8 @@ fn matmul(m: i64, n: i64, k: i64, vecs: u32, rows: u32, unroll: u32) -> Kernel {
     let axis = |n, kind| Axis { extent: Size::Const(n), kind };
     let axes = vec![axis(m, AxisKind::Parallel), axis(n, AxisKind::Parallel), axis(k, AxisKind::Reduce)];
     let buffer = |access| BufferDecl { dtype: F32, access };
-    let schedule = StageSchedule { vector: Some((1, vecs)), rows: Some((0, rows)), unroll, order: vec![1, 0, 2] };
+    let schedule =
+        StageSchedule { vector: Some((1, vecs)), rows: Some((0, rows)), unroll, order: vec![1, 0, 2] };
     Kernel {
         name: format!("{m} x {n} x {k}"),
         buffers: vec![buffer(Access::Read), buffer(Access::Read), buffer(Access::Write)],
@@ -113,13 +118,20 @@ fn main() {
                 let image = module.finish().expect("a linked image");
                 let address = image.address(id).expect("the kernel") as usize;
                 // SAFETY: a function of this signature, kept alive by `image`.
-                let entry: extern "sysv64" fn(*const u64, i64, i64, u32) = unsafe { std::mem::transmute(address) };
+                let entry: extern "sysv64" fn(*const u64, i64, i64, u32) =
+                    unsafe { std::mem::transmute(address) };
                 let a = vec![0.5f32; (m * k) as usize];
                 let b = vec![0.25f32; (k * n) as usize];
                 let mut out = vec![0f32; (m * n) as usize];
                 let mut flag = 0i64;
-                let block =
-                    [a.as_ptr() as u64, b.as_ptr() as u64, out.as_mut_ptr() as u64, 0, 0, &raw mut flag as u64];
+                let block = [
+                    a.as_ptr() as u64,
+                    b.as_ptr() as u64,
+                    out.as_mut_ptr() as u64,
+                    0,
+                    0,
+                    &raw mut flag as u64,
+                ];
                 let time = best(200, 200, || entry(black_box(block.as_ptr()), 0, 1, 0));
                 assert_eq!(out[0], 0.125 * k as f32);
                 let speed = 2.0 * (m * n * k) as f64 / time / 1e9;

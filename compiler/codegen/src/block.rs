@@ -91,7 +91,8 @@ impl ScratchLayout {
     /// Of that kernel.
     #[must_use]
     pub fn of(kernel: &Kernel) -> Self {
-        let slot = |l: &fornax_ir::kernel::LocalDecl| LocalSlot { len: l.len, element: l.dtype.bytes() as i64 };
+        let slot =
+            |l: &fornax_ir::kernel::LocalDecl| LocalSlot { len: l.len, element: l.dtype.bytes() as i64 };
         ScratchLayout { slots: kernel.locals.iter().map(slot).collect() }
     }
     /// Bytes a worker needs, given the kernel's scalar arguments; `None` if that overflows, or

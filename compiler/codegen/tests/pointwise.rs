@@ -121,7 +121,10 @@ fn conversions_between_all_dtypes() {
                 vec![there, back]
             });
         }
-        for to in DTYPES.into_iter().filter(|t| t.bytes() == from.bytes() && *t != DType::Bool && from != DType::Bool) {
+        for to in DTYPES
+            .into_iter()
+            .filter(|t| t.bytes() == from.bytes() && *t != DType::Bool && from != DType::Bool)
+        {
             run(&mut rng, from, |b, x, _| vec![b.push(Inst::Bitcast(x), to)]);
         }
     }
@@ -142,7 +145,13 @@ fn narrow_integers_are_widened_into_dots() {
             let sum = b.acc(ReduceOp::Sum, Order::Chain, wx, Mask::new());
             b.store_if(Buf::Arg(2), at(0, &[(0, 1)]), sum, Mask::new());
             let stage = b.stage(vec![par(c(n)), red(c(k))]);
-            let kernel: Kernel = kernel("dot", vec![read(narrow), read(wide), write(wide)], 0, stage, schedule(Some((0, 2)), None, 2));
+            let kernel: Kernel = kernel(
+                "dot",
+                vec![read(narrow), read(wide), write(wide)],
+                0,
+                stage,
+                schedule(Some((0, 2)), None, 2),
+            );
             let bytes = vec![
                 elements(&mut rng, narrow, (n * k) as usize, false),
                 elements(&mut rng, wide, k as usize, false),

@@ -10,8 +10,8 @@ use crate::target::Target;
 use crate::tile::StagePlan;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
-    AbiParam, BlockArg, Function, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind, UserFuncName,
-    Value, types,
+    AbiParam, BlockArg, Function, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind,
+    UserFuncName, Value, types,
 };
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
@@ -45,7 +45,11 @@ pub fn signature() -> Signature {
 ///
 /// # Errors
 /// [`Error::Kernel`] for what no leaf can compute, naming it.
-pub fn define_kernel(kernel: &Kernel, target: &Target, emitter: &dyn LeafEmitter) -> Result<KernelCode, Error> {
+pub fn define_kernel(
+    kernel: &Kernel,
+    target: &Target,
+    emitter: &dyn LeafEmitter,
+) -> Result<KernelCode, Error> {
     let refuse = |what: String| Error::Kernel { kernel: kernel.name.clone(), what };
     if target.pointer_type() != types::I64 {
         return Err(refuse("addresses of 64 bits are needed".to_owned()));
@@ -155,7 +159,12 @@ impl Driver<'_> {
     }
 
     /// Loops over the outer axes around all stages.
-    fn outer(&mut self, b: &mut FunctionBuilder<'_>, pos: &mut Position, axes: &[AxisId]) -> Result<(), String> {
+    fn outer(
+        &mut self,
+        b: &mut FunctionBuilder<'_>,
+        pos: &mut Position,
+        axes: &[AxisId],
+    ) -> Result<(), String> {
         let Some((&axis, inner)) = axes.split_first() else {
             let plans = self.plans;
             for plan in plans {

@@ -127,8 +127,8 @@ impl Nest<'_, '_> {
         let tile = self.tile;
         let extent = self.plan.extent(axis).as_const();
         let whole = self.pos.ranges[axis as usize].is_none();
-        let conds = (0..self.plan.conds.count())
-            .any(|c| !self.proven[c] && self.plan.split(c, axis) != Split::No);
+        let conds =
+            (0..self.plan.conds.count()).any(|c| !self.proven[c] && self.plan.split(c, axis) != Split::No);
         // With a constant range and no borders the remainder is known.
         let known = extent.filter(|_| whole && !conds);
         let mut choices = Vec::new();
@@ -141,7 +141,9 @@ impl Nest<'_, '_> {
             }
             sizes.retain(|&s| s > 0 && known.is_none_or(|n| i64::from(s) <= n));
             choices.extend(sizes.into_iter().map(|rows| (Tile { rows, ..tile }, i64::from(rows))));
-        } else if let Some((_, vecs, lanes)) = self.plan.vector.filter(|v| v.0 == axis && self.plan.mode != Mode::Along) {
+        } else if let Some((_, vecs, lanes)) =
+            self.plan.vector.filter(|v| v.0 == axis && self.plan.mode != Mode::Along)
+        {
             let width = i64::from(vecs * lanes);
             let mut sizes = vec![vecs];
             match known {

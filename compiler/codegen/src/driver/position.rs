@@ -22,7 +22,14 @@ impl Position {
     pub fn new(buffers: Vec<Value>, scalars: Vec<Value>, flag: Value, kernel: &Kernel) -> Self {
         let own = kernel.stages.iter().map(|s| s.axes.len()).max().unwrap_or(0);
         let axes = kernel.outer.len() + own;
-        Position { buffers, scalars, locals: Vec::new(), flag, axes: vec![None; axes], ranges: vec![None; axes] }
+        Position {
+            buffers,
+            scalars,
+            locals: Vec::new(),
+            flag,
+            axes: vec![None; axes],
+            ranges: vec![None; axes],
+        }
     }
 
     /// The value of a size.
@@ -92,7 +99,13 @@ impl Position {
     }
 
     /// The address a pointer argument stands for; `frame` is that of the frame's memory.
-    pub fn ptr(&self, b: &mut FunctionBuilder<'_>, arg: &PtrArg, bytes: i64, frame: impl FnOnce(&mut FunctionBuilder<'_>) -> Value) -> Value {
+    pub fn ptr(
+        &self,
+        b: &mut FunctionBuilder<'_>,
+        arg: &PtrArg,
+        bytes: i64,
+        frame: impl FnOnce(&mut FunctionBuilder<'_>) -> Value,
+    ) -> Value {
         match arg {
             PtrArg::Frame => frame(b),
             PtrArg::Element { buf, offset, terms } => {

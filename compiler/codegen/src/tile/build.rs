@@ -3,7 +3,7 @@
 use super::args::{CondId, IntArg, PtrArg, Tile};
 use super::builder::{Ref, Section};
 use super::point::{I64, LoopSpec, Points};
-use super::{Mode, PARTIALS, State, StagePlan};
+use super::{Mode, PARTIALS, StagePlan, State};
 use fornax_ir::dtype::DType;
 use fornax_ir::kernel::analysis::stores;
 use fornax_ir::kernel::{Access, AxisId, Buf, Inst as Kir, Op, Size, ValueId};
@@ -540,4 +540,3 @@ pub fn combiner(reduce: ReduceOp, dtype: DType) -> BinaryOp {
         (ReduceOp::Min, _) => BinaryOp::Min,
     }
 }
-

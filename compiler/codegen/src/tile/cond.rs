@@ -75,9 +75,10 @@ impl Conds {
 pub fn mask_of(inst: &fornax_ir::kernel::Inst) -> Option<&Mask> {
     use fornax_ir::kernel::Inst;
     match inst {
-        Inst::Load { mask, .. } | Inst::Store { mask, .. } | Inst::Accumulate { mask, .. } | Inst::InRange(mask) => {
-            Some(mask)
-        }
+        Inst::Load { mask, .. }
+        | Inst::Store { mask, .. }
+        | Inst::Accumulate { mask, .. }
+        | Inst::InRange(mask) => Some(mask),
         _ => None,
     }
 }

@@ -147,7 +147,20 @@ impl<'k> StagePlan<'k> {
         let lanewise = vec![false; stage.body.len()];
         let unroll = kernel.schedule.stages[number].unroll.clamp(1, 16);
         let conds = Conds::of(stage);
-        StagePlan { kernel, number, stage, info, conds, mode, nest, reduce, vector: None, rows: None, lanewise, unroll }
+        StagePlan {
+            kernel,
+            number,
+            stage,
+            info,
+            conds,
+            mode,
+            nest,
+            reduce,
+            vector: None,
+            rows: None,
+            lanewise,
+            unroll,
+        }
     }
 
     fn set_rows(&mut self, rows: Option<(AxisId, u32)>) {

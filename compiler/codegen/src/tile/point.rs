@@ -2,7 +2,7 @@
 
 use super::args::{CondId, IntArg, PtrArg, Tile};
 use super::builder::{LeafBuilder, Ref, Section};
-use super::{State, StagePlan};
+use super::{StagePlan, State};
 use fornax_ir::dtype::DType;
 use fornax_ir::kernel::{Affine, AxisId, Buf, IndexVar, Inst as Kir, Mask, Size, ValueId};
 use fornax_ir::leaf::{Addr, Inst, Type};
@@ -95,7 +95,11 @@ impl<'p, 'k> Points<'p, 'k> {
     }
 
     fn section(&self, id: ValueId) -> Section {
-        if self.in_body[id as usize] && self.outside != Section::Finish { Section::Body } else { self.outside }
+        if self.in_body[id as usize] && self.outside != Section::Finish {
+            Section::Body
+        } else {
+            self.outside
+        }
     }
 
     /// The value at row `r` and register `v`, in one lane unless it differs between lanes or
@@ -111,7 +115,8 @@ impl<'p, 'k> Points<'p, 'k> {
                 return known;
             }
         }
-        let result = if wide && !natural { self.splat(id, r, v, section) } else { self.compute(id, r, v, section) };
+        let result =
+            if wide && !natural { self.splat(id, r, v, section) } else { self.compute(id, r, v, section) };
         self.memo.insert((section, key), result);
         result
     }
@@ -120,7 +125,8 @@ impl<'p, 'k> Points<'p, 'k> {
     fn splat(&mut self, id: ValueId, r: u32, v: u32, section: Section) -> Ref {
         let op = &self.plan.stage.body[id as usize];
         let ty = self.ty(op.dtype, true);
-        let scalar_known = [Section::Init, section].iter().any(|s| self.memo.contains_key(&(*s, (id, r, v, false))));
+        let scalar_known =
+            [Section::Init, section].iter().any(|s| self.memo.contains_key(&(*s, (id, r, v, false))));
         match &op.inst {
             Kir::Const(c) => self.b.push(section, Inst::Const(*c), ty),
             Kir::Load { src, at, mask } if !scalar_known && self.open_conds(mask, true).is_empty() => {
@@ -165,10 +171,14 @@ impl<'p, 'k> Points<'p, 'k> {
             }
             Kir::Unary(o, a) => Inst::Unary(*o, self.value(*a, r, v, wide)),
             Kir::Binary(o, a, b) => Inst::Binary(*o, self.value(*a, r, v, wide), self.value(*b, r, v, wide)),
-            Kir::Compare(o, a, b) => Inst::Compare(*o, self.value(*a, r, v, wide), self.value(*b, r, v, wide)),
-            Kir::Select(a, b, c) => {
-                Inst::Select(self.value(*a, r, v, wide), self.value(*b, r, v, wide), self.value(*c, r, v, wide))
+            Kir::Compare(o, a, b) => {
+                Inst::Compare(*o, self.value(*a, r, v, wide), self.value(*b, r, v, wide))
             }
+            Kir::Select(a, b, c) => Inst::Select(
+                self.value(*a, r, v, wide),
+                self.value(*b, r, v, wide),
+                self.value(*c, r, v, wide),
+            ),
             Kir::Fma(a, b, c) => {
                 Inst::Fma(self.value(*a, r, v, wide), self.value(*b, r, v, wide), self.value(*c, r, v, wide))
             }
@@ -276,7 +286,9 @@ impl<'p, 'k> Points<'p, 'k> {
         let mut offset = at.offset;
         if let Size::Const(n) = at.offset {
             let first = self.b.ptr_args().iter().find_map(|(p, _)| match p {
-                PtrArg::Element { buf: b, offset: Size::Const(o), terms: t } if *b == buf && *t == terms => Some(*o),
+                PtrArg::Element { buf: b, offset: Size::Const(o), terms: t } if *b == buf && *t == terms => {
+                    Some(*o)
+                }
                 _ => None,
             });
             let first = first.unwrap_or(n);

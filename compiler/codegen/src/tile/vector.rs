@@ -60,7 +60,7 @@ impl StagePlan<'_> {
                 },
                 Inst::Store { at, value, .. } => {
                     if self.mode == Mode::Along {
-                        is(*value).then_some(())?;
+                        (!is(*value)).then_some(())?;
                         false
                     } else {
                         (at.stride(axis) == Size::ONE).then_some(true)?

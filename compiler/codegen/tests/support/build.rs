@@ -2,8 +2,8 @@
 
 use fornax_ir::dtype::DType;
 use fornax_ir::kernel::{
-    Access, Affine, Axis, AxisId, AxisKind, Buf, BufferDecl, InRange, IndexVar, Inst, Kernel, LocalDecl, Mask, Op, Order,
-    Schedule, Size, Stage, StageSchedule, ValueId,
+    Access, Affine, Axis, AxisId, AxisKind, Buf, BufferDecl, InRange, IndexVar, Inst, Kernel, LocalDecl,
+    Mask, Op, Order, Schedule, Size, Stage, StageSchedule, ValueId,
 };
 use fornax_ir::scalar::{BinaryOp, CompareOp, ReduceOp, Scalar, UnaryOp};
 
@@ -49,7 +49,8 @@ pub fn elements(rng: &mut Rng, dtype: DType, n: usize, special: bool) -> Vec<u8>
 
 fn corner(rng: &mut Rng, dtype: DType) -> u64 {
     if dtype.is_float() {
-        let values = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0, 0.0, 1e30, -3e9, 1e19, 5e-324, 2147483648.0];
+        let values =
+            [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0, 0.0, 1e30, -3e9, 1e19, 5e-324, 2147483648.0];
         return Scalar::from_f64(dtype, rng.pick(&values)).bits;
     }
     let width = dtype.bytes() as u32 * 8;
@@ -150,7 +151,13 @@ pub fn schedule(vector: Option<(AxisId, u32)>, rows: Option<(AxisId, u32)>, unro
 }
 
 /// A kernel of one stage.
-pub fn kernel(name: &str, buffers: Vec<BufferDecl>, scalars: u32, stage: Stage, schedule: StageSchedule) -> Kernel {
+pub fn kernel(
+    name: &str,
+    buffers: Vec<BufferDecl>,
+    scalars: u32,
+    stage: Stage,
+    schedule: StageSchedule,
+) -> Kernel {
     Kernel {
         name: name.to_owned(),
         buffers,

@@ -16,7 +16,14 @@ impl Guarded {
         let mapped = inner + 2 * PAGE;
         // SAFETY: a fresh anonymous mapping; the result is checked.
         let base = unsafe {
-            libc::mmap(std::ptr::null_mut(), mapped, libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)
+            libc::mmap(
+                std::ptr::null_mut(),
+                mapped,
+                libc::PROT_NONE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
         };
         assert_ne!(base, libc::MAP_FAILED);
         let base = base.cast::<u8>();

@@ -1,5 +1,9 @@
 //! Compiles single kernels, runs them natively beside guard pages, and compares with the interpreter.
-#![allow(dead_code, unsafe_code, reason = "each test file uses a part of this; compiled kernels are called by address")]
+#![allow(
+    dead_code,
+    unsafe_code,
+    reason = "each test file uses a part of this; compiled kernels are called by address"
+)]
 
 pub mod build;
 pub mod memory;
@@ -139,7 +143,8 @@ pub fn check_with(
     let raised = interp::run(&expanded, &mut views, scalars, options).unwrap();
     let native = Native::compile(kernel, target, emitter);
     for (pieces, at_end) in [(1, true), (3, false)] {
-        let guarded = |(b, d): (&Vec<u8>, &fornax_ir::kernel::BufferDecl)| Guarded::new(b, d.dtype.bytes(), at_end);
+        let guarded =
+            |(b, d): (&Vec<u8>, &fornax_ir::kernel::BufferDecl)| Guarded::new(b, d.dtype.bytes(), at_end);
         let mut actual: Vec<Guarded> = buffers.iter().zip(&kernel.buffers).map(guarded).collect();
         let flag = native.run(&mut actual, scalars, pieces);
         assert_eq!(flag != 0, raised.is_some(), "error flag {flag}, expected {raised:?}\n{kernel:?}");

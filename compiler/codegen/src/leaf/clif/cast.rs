@@ -42,7 +42,9 @@ impl Emission<'_> {
         }
         match (from.dtype.is_float(), to.dtype.is_float()) {
             // Narrow integers are kept in 32 bits, where those without a sign fit a signed one.
-            (false, true) if signed(from.dtype) || from.dtype.bytes() < 4 => b.ins().fcvt_from_sint(clif_type(to), a),
+            (false, true) if signed(from.dtype) || from.dtype.bytes() < 4 => {
+                b.ins().fcvt_from_sint(clif_type(to), a)
+            }
             (false, true) => b.ins().fcvt_from_uint(clif_type(to), a),
             (true, false) if signed(to.dtype) => b.ins().fcvt_to_sint_sat(clif_type(to), a),
             (true, false) => b.ins().fcvt_to_uint_sat(clif_type(to), a),
@@ -54,10 +56,15 @@ impl Emission<'_> {
 fn float_to_int(b: &mut FunctionBuilder<'_>, a: Value, to: DType) -> Value {
     let clif = clif_type(Type { dtype: to, lanes: 1 });
     if to.bytes() >= 4 {
-        return if to.is_signed_int() { b.ins().fcvt_to_sint_sat(clif, a) } else { b.ins().fcvt_to_uint_sat(clif, a) };
+        return if to.is_signed_int() {
+            b.ins().fcvt_to_sint_sat(clif, a)
+        } else {
+            b.ins().fcvt_to_uint_sat(clif, a)
+        };
     }
     let bits = to.bytes() as u32 * 8;
-    let (least, most) = if to.is_signed_int() { (-1 << (bits - 1), (1 << (bits - 1)) - 1) } else { (0, (1 << bits) - 1) };
+    let (least, most) =
+        if to.is_signed_int() { (-1 << (bits - 1), (1 << (bits - 1)) - 1) } else { (0, (1 << bits) - 1) };
     let wide = b.ins().fcvt_to_sint_sat(types::I32, a);
     let least = b.ins().iconst(types::I32, i64::from(least as u32));
     let most = b.ins().iconst(types::I32, i64::from(most));
@@ -68,7 +75,11 @@ fn float_to_int(b: &mut FunctionBuilder<'_>, a: Value, to: DType) -> Value {
 
 fn int_to_float(b: &mut FunctionBuilder<'_>, a: Value, from: DType, to: Type) -> Value {
     let a = if from.bytes() < 4 { resize(b, a, from, Type { dtype: DType::I32, lanes: 1 }) } else { a };
-    if from.is_signed_int() { b.ins().fcvt_from_sint(clif_type(to), a) } else { b.ins().fcvt_from_uint(clif_type(to), a) }
+    if from.is_signed_int() {
+        b.ins().fcvt_from_sint(clif_type(to), a)
+    } else {
+        b.ins().fcvt_from_uint(clif_type(to), a)
+    }
 }
 
 fn resize(b: &mut FunctionBuilder<'_>, a: Value, from: DType, to: Type) -> Value {

@@ -1,11 +1,9 @@
 //! Floats.
 
-use super::ops::{bitcast, constant};
 use super::{Emission, clif_type};
 use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_frontend::FunctionBuilder;
-use fornax_ir::dtype::DType;
 use fornax_ir::leaf::Type;
 use fornax_ir::scalar::{BinaryOp, Scalar, UnaryOp};
 
@@ -13,38 +11,24 @@ use fornax_ir::scalar::{BinaryOp, Scalar, UnaryOp};
 type Operand = (Value, Option<Scalar>);
 
 impl Emission<'_> {
-    pub(super) fn float_unary(&self, b: &mut FunctionBuilder<'_>, op: UnaryOp, a: Value, ty: Type) -> Value {
+    pub(super) fn float_unary(&self, b: &mut FunctionBuilder<'_>, op: UnaryOp, a: Value) -> Value {
         match op {
             UnaryOp::Neg => b.ins().fneg(a),
             UnaryOp::Abs => b.ins().fabs(a),
             UnaryOp::Sqrt => b.ins().sqrt(a),
-            UnaryOp::Floor => b.ins().floor(a),
-            UnaryOp::Ceil => b.ins().ceil(a),
-            UnaryOp::Round => b.ins().nearest(a),
-            UnaryOp::Trunc => b.ins().trunc(a),
-            UnaryOp::IsNan => b.ins().fcmp(FloatCC::Unordered, a, a),
-            UnaryOp::Sign => self.sign(b, a, ty),
+            UnaryOp::IsNan => b.ins().fcmp(FloatCC::NotEqual, a, a),
             _ => unreachable!("`{op}` is expanded before leaves are made"),
         }
     }
 
-    /// Zeros and NaN stay; the others become one with their sign.
-    fn sign(&self, b: &mut FunctionBuilder<'_>, a: Value, ty: Type) -> Value {
-        let int = clif_type(ty).as_int();
-        let width = ty.dtype.bytes() * 8;
-        let int_type = Type { dtype: if width == 32 { DType::U32 } else { DType::U64 }, lanes: ty.lanes };
-        let sign_bit = constant(b, Scalar::new(int_type.dtype, 1 << (width - 1)), int_type);
-        let one = constant(b, Scalar::new(int_type.dtype, Scalar::from_f64(ty.dtype, 1.0).bits), int_type);
-        let bits = bitcast(b, int, a);
-        let sign = b.ins().band(bits, sign_bit);
-        let signed_one = b.ins().bor(sign, one);
-        let signed_one = bitcast(b, clif_type(ty), signed_one);
-        let zero = constant(b, Scalar::from_f64(ty.dtype, 0.0), ty);
-        let keep = b.ins().fcmp(FloatCC::UnorderedOrEqual, a, zero);
-        self.select(b, keep, a, signed_one, ty)
-    }
-
-    pub(super) fn float_binary(&self, b: &mut FunctionBuilder<'_>, op: BinaryOp, x: Operand, y: Operand, ty: Type) -> Value {
+    pub(super) fn float_binary(
+        &self,
+        b: &mut FunctionBuilder<'_>,
+        op: BinaryOp,
+        x: Operand,
+        y: Operand,
+        ty: Type,
+    ) -> Value {
         match op {
             BinaryOp::Add => b.ins().fadd(x.0, y.0),
             BinaryOp::Sub => b.ins().fsub(x.0, y.0),
@@ -58,8 +42,8 @@ impl Emission<'_> {
 
     /// The larger or smaller; NaN if either is NaN; -0 < +0.
     fn extremum(&self, b: &mut FunctionBuilder<'_>, max: bool, x: Operand, y: Operand, ty: Type) -> Value {
-        // Beside a constant c that is no NaN, "not x <= c ? x : c" is right where equal operands
-        // are equal bit for bit, or c is the zero that wins.
+        // Beside a constant c that is no NaN, "x <= c ? c : x" is right where equal operands
+        // are equal bit for bit, or c is the zero that wins. Not every target compares vectors "or unordered".
         let plain = |c: Scalar| {
             let v = c.as_f64();
             !v.is_nan() && (v != 0.0 || v.is_sign_negative() != max)
@@ -70,9 +54,9 @@ impl Emission<'_> {
             _ if max => return b.ins().fmax(x.0, y.0),
             _ => return b.ins().fmin(x.0, y.0),
         };
-        let cc = if max { FloatCC::UnorderedOrGreaterThan } else { FloatCC::UnorderedOrLessThan };
-        let keep = b.ins().fcmp(cc, a, c);
-        self.select(b, keep, a, c, ty)
+        let cc = if max { FloatCC::LessThanOrEqual } else { FloatCC::GreaterThanOrEqual };
+        let replaced = b.ins().fcmp(cc, a, c);
+        self.select(b, replaced, c, a, ty)
     }
 
     /// `x * y + z`, one rounding where the target has the instruction, else two.
@@ -81,7 +65,8 @@ impl Emission<'_> {
             let product = b.ins().imul(x, y);
             return b.ins().iadd(product, z);
         }
-        if self.f.fma && (clif_type(ty).lane_type() == types::F32 || clif_type(ty).lane_type() == types::F64) {
+        if self.f.fma && (clif_type(ty).lane_type() == types::F32 || clif_type(ty).lane_type() == types::F64)
+        {
             return b.ins().fma(x, y, z);
         }
         let product = b.ins().fmul(x, y);

@@ -1,64 +1,53 @@
 //! Integers: nothing here traps; the corner cases are those of [`BinaryOp`].
 
+use super::clif_type;
 use super::ops::constant;
-use super::{Emission, clif_type};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_frontend::FunctionBuilder;
+use fornax_ir::dtype::DType;
 use fornax_ir::leaf::Type;
 use fornax_ir::scalar::{BinaryOp, Scalar, UnaryOp};
 
-impl Emission<'_> {
-    pub(super) fn int_unary(&self, b: &mut FunctionBuilder<'_>, op: UnaryOp, a: Value, ty: Type) -> Value {
-        let signed = ty.dtype.is_signed_int();
-        match op {
-            UnaryOp::Neg => b.ins().ineg(a),
-            UnaryOp::Not => b.ins().bnot(a),
-            UnaryOp::Abs if signed => b.ins().iabs(a),
-            UnaryOp::Sign if signed => {
-                let one = constant(b, Scalar::from_i64(ty.dtype, 1), ty);
-                let minus_one = constant(b, Scalar::from_i64(ty.dtype, -1), ty);
-                let low = b.ins().smax(a, minus_one);
-                b.ins().smin(low, one)
-            }
-            UnaryOp::Sign => {
-                let one = constant(b, Scalar::from_i64(ty.dtype, 1), ty);
-                b.ins().umin(a, one)
-            }
-            UnaryOp::IsNan => constant(b, Scalar::bool(false), Type { dtype: fornax_ir::dtype::DType::Bool, ..ty }),
-            // Absolute values of unsigned integers and roundings of integers change nothing.
-            _ => a,
-        }
+/// An operator of one operand.
+pub(super) fn unary(b: &mut FunctionBuilder<'_>, op: UnaryOp, a: Value, ty: Type) -> Value {
+    match op {
+        UnaryOp::Neg => b.ins().ineg(a),
+        UnaryOp::Not => b.ins().bnot(a),
+        UnaryOp::Abs if ty.dtype.is_signed_int() => b.ins().iabs(a),
+        UnaryOp::Abs => a,
+        UnaryOp::IsNan => constant(b, Scalar::bool(false), Type { dtype: DType::Bool, ..ty }),
+        _ => unreachable!("`{op}` of integers is expanded before leaves are made"),
     }
+}
 
-    pub(super) fn int_binary(
-        &self,
-        b: &mut FunctionBuilder<'_>,
-        op: BinaryOp,
-        x: Value,
-        (y, constant_y): (Value, Option<Scalar>),
-        ty: Type,
-    ) -> Value {
-        let signed = ty.dtype.is_signed_int();
-        match op {
-            BinaryOp::Add => b.ins().iadd(x, y),
-            BinaryOp::Sub => b.ins().isub(x, y),
-            BinaryOp::Mul => b.ins().imul(x, y),
-            BinaryOp::And => b.ins().band(x, y),
-            BinaryOp::Or => b.ins().bor(x, y),
-            BinaryOp::Xor => b.ins().bxor(x, y),
-            BinaryOp::Min if signed => b.ins().smin(x, y),
-            BinaryOp::Min => b.ins().umin(x, y),
-            BinaryOp::Max if signed => b.ins().smax(x, y),
-            BinaryOp::Max => b.ins().umax(x, y),
-            BinaryOp::Shl | BinaryOp::Shr => match constant_y {
-                Some(count) => shift_by(b, op, x, count, ty),
-                None => shift(b, op, x, y, ty),
-            },
-            BinaryOp::Div => divide(b, x, y, ty, false),
-            BinaryOp::Rem => divide(b, x, y, ty, true),
-            BinaryOp::Pow => unreachable!("`pow` is expanded before leaves are made"),
-        }
+/// An operator of two operands; the second one's value if it is the same constant in all lanes.
+pub(super) fn binary(
+    b: &mut FunctionBuilder<'_>,
+    op: BinaryOp,
+    x: Value,
+    (y, constant_y): (Value, Option<Scalar>),
+    ty: Type,
+) -> Value {
+    let signed = ty.dtype.is_signed_int();
+    match op {
+        BinaryOp::Add => b.ins().iadd(x, y),
+        BinaryOp::Sub => b.ins().isub(x, y),
+        BinaryOp::Mul => b.ins().imul(x, y),
+        BinaryOp::And => b.ins().band(x, y),
+        BinaryOp::Or => b.ins().bor(x, y),
+        BinaryOp::Xor => b.ins().bxor(x, y),
+        BinaryOp::Min if signed => b.ins().smin(x, y),
+        BinaryOp::Min => b.ins().umin(x, y),
+        BinaryOp::Max if signed => b.ins().smax(x, y),
+        BinaryOp::Max => b.ins().umax(x, y),
+        BinaryOp::Shl | BinaryOp::Shr => match constant_y {
+            Some(count) => shift_by(b, op, x, count, ty),
+            None => shift(b, op, x, y, ty),
+        },
+        BinaryOp::Div => divide(b, x, y, ty, false),
+        BinaryOp::Rem => divide(b, x, y, ty, true),
+        BinaryOp::Pow => unreachable!("`{op}` is expanded before leaves are made"),
     }
 }
 

@@ -25,8 +25,6 @@ pub(crate) struct Features {
     pub fma: bool,
     /// Vectors of 128 bits exist.
     pub vectors: bool,
-    /// Rounding to integers is one instruction.
-    pub round: bool,
     /// Lanes of a register lie in memory in ascending order.
     pub little: bool,
     /// x86-64.
@@ -48,7 +46,6 @@ impl Clif {
         let features = Features {
             fma: target.fma,
             vectors: target.has_vectors,
-            round: target.has_round,
             little: target.isa.endianness() == Endianness::Little,
             x86,
         };
@@ -62,7 +59,11 @@ impl LeafEmitter for Clif {
     }
     fn lanes(&self, dtype: DType) -> u32 {
         let bytes = dtype.bytes() as u32;
-        if self.features.vectors && self.features.little && bytes >= 4 && dtype != DType::Bool { 16 / bytes } else { 1 }
+        if self.features.vectors && self.features.little && bytes >= 4 && dtype != DType::Bool {
+            16 / bytes
+        } else {
+            1
+        }
     }
     fn registers(&self) -> u32 {
         self.registers
@@ -74,7 +75,8 @@ impl LeafEmitter for Clif {
         let leaf = call.leaf;
         let total = leaf.first_finish() as usize + leaf.finish.len();
         let inner = leaf.loops.len().wrapping_sub(1);
-        let bumped = |p: usize| leaf.loops.get(inner).is_some_and(|l| l.bumps.iter().any(|b| b.0 as usize == p));
+        let bumped =
+            |p: usize| leaf.loops.get(inner).is_some_and(|l| l.bumps.iter().any(|b| b.0 as usize == p));
         // A load through a pointer that the innermost loop moves cannot leave that loop, so that it may move inside it.
         let movable = (0..leaf.ptrs.len()).map(|p| call.readonly[p] && bumped(p)).collect();
         let mut emission = Emission {

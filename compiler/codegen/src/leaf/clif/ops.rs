@@ -1,9 +1,11 @@
 //! One instruction of a leaf.
 
-use super::{Emission, clif_type};
+use super::{Emission, clif_type, int};
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::immediates::{Ieee32, Ieee64};
-use cranelift_codegen::ir::{BlockArg, ConstantData, Endianness, InstBuilder, MemFlagsData, Type as ClifType, Value, types};
+use cranelift_codegen::ir::{
+    BlockArg, ConstantData, Endianness, InstBuilder, MemFlagsData, Type as ClifType, Value, types,
+};
 use cranelift_frontend::FunctionBuilder;
 use fornax_ir::dtype::DType;
 use fornax_ir::leaf::{Addr, Inst, Op, Type, ValueId};
@@ -181,7 +183,14 @@ impl Emission<'_> {
         }
     }
 
-    pub(super) fn select(&self, b: &mut FunctionBuilder<'_>, cond: Value, x: Value, y: Value, ty: Type) -> Value {
+    pub(super) fn select(
+        &self,
+        b: &mut FunctionBuilder<'_>,
+        cond: Value,
+        x: Value,
+        y: Value,
+        ty: Type,
+    ) -> Value {
         if ty.lanes == 1 {
             return b.ins().select(cond, x, y);
         }
@@ -194,10 +203,16 @@ impl Emission<'_> {
             // Only `not` takes a bool.
             return if ty.lanes == 1 { b.ins().bxor_imm_s(a, 1) } else { b.ins().bnot(a) };
         }
-        if ty.dtype.is_float() { self.float_unary(b, op, a, ty) } else { self.int_unary(b, op, a, ty) }
+        if ty.dtype.is_float() { self.float_unary(b, op, a) } else { int::unary(b, op, a, ty) }
     }
 
-    fn binary(&self, b: &mut FunctionBuilder<'_>, op: BinaryOp, (x, y): (ValueId, ValueId), ty: Type) -> Value {
+    fn binary(
+        &self,
+        b: &mut FunctionBuilder<'_>,
+        op: BinaryOp,
+        (x, y): (ValueId, ValueId),
+        ty: Type,
+    ) -> Value {
         let (a, c) = (self.get(x), self.get(y));
         if ty.dtype == DType::Bool {
             return match op {
@@ -210,12 +225,18 @@ impl Emission<'_> {
         if ty.dtype.is_float() {
             self.float_binary(b, op, (a, left), (c, right), ty)
         } else {
-            self.int_binary(b, op, a, (c, right), ty)
+            int::binary(b, op, a, (c, right), ty)
         }
     }
 
     /// Lanes combined as [`Inst::Horizontal`] says.
-    fn horizontal(&self, b: &mut FunctionBuilder<'_>, reduce: fornax_ir::scalar::ReduceOp, a: Value, ty: Type) -> Value {
+    fn horizontal(
+        &self,
+        b: &mut FunctionBuilder<'_>,
+        reduce: fornax_ir::scalar::ReduceOp,
+        a: Value,
+        ty: Type,
+    ) -> Value {
         let op = crate::tile::build::combiner(reduce, ty.dtype);
         let one = Type { lanes: 1, ..ty };
         let mut lanes: Vec<Value> = (0..ty.lanes).map(|k| b.ins().extractlane(a, k as u8)).collect();
@@ -227,7 +248,7 @@ impl Emission<'_> {
                     if ty.dtype.is_float() {
                         self.float_binary(b, op, (x, None), (y, None), one)
                     } else {
-                        self.int_binary(b, op, x, (y, None), one)
+                        int::binary(b, op, x, (y, None), one)
                     }
                 })
                 .collect();

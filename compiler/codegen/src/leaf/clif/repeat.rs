@@ -31,7 +31,8 @@ impl Repeated {
     pub fn of(emission: &Emission<'_>) -> Self {
         let leaf = emission.call.leaf;
         let ptrs = leaf.ptrs.len();
-        let mut found = Repeated { aliases: vec![Vec::new(); ptrs], wanted: vec![0; ptrs], ..Repeated::default() };
+        let mut found =
+            Repeated { aliases: vec![Vec::new(); ptrs], wanted: vec![0; ptrs], ..Repeated::default() };
         if !(emission.f.x86 && emission.f.fma) {
             return found;
         }
@@ -49,7 +50,11 @@ impl Repeated {
             let (factors, all) = uses.get(&id).copied().unwrap_or_default();
             if let Inst::LoadSplat(addr) = op.inst {
                 let p = addr.ptr as usize;
-                if all == factors && (2..=COPIES).contains(&all) && emission.movable[p] && addr.value.is_none() {
+                if all == factors
+                    && (2..=COPIES).contains(&all)
+                    && emission.movable[p]
+                    && addr.value.is_none()
+                {
                     found.wanted[p] = found.wanted[p].max(all - 1);
                     found.splats.insert(id, (addr, op.ty, 0));
                 }

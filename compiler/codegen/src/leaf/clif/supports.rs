@@ -11,7 +11,7 @@ pub(super) fn check(leaf: &Leaf, f: Features) -> Result<(), String> {
     let ty = |v: ValueId| types[v as usize];
     let consts = |v: ValueId| is_const(leaf, v);
     for op in leaf.init.iter().chain(&leaf.body).chain(&leaf.finish) {
-        if !scalar(op, &ty, f) || (is_vector(op, &ty) && !vector(op, &ty, &consts, f)) {
+        if !scalar(op, &ty) || (is_vector(op, &ty) && !vector(op, &ty, &consts, f)) {
             let lanes = op.ty.lanes;
             return Err(format!("no code for {:?} with {lanes} lanes of {}", op.inst, op.ty.dtype));
         }
@@ -32,16 +32,14 @@ fn is_vector(op: &Op, ty: &impl Fn(ValueId) -> Type) -> bool {
 }
 
 /// What holds for any number of lanes.
-fn scalar(op: &Op, ty: &impl Fn(ValueId) -> Type, f: Features) -> bool {
+fn scalar(op: &Op, ty: &impl Fn(ValueId) -> Type) -> bool {
     let half = |d: DType| matches!(d, DType::F16 | DType::BF16);
     match &op.inst {
-        Inst::Unary(o, a) => match o {
-            UnaryOp::Neg | UnaryOp::Abs | UnaryOp::Sign | UnaryOp::Sqrt | UnaryOp::IsNan | UnaryOp::Not => !half(ty(*a).dtype),
-            UnaryOp::Floor | UnaryOp::Ceil | UnaryOp::Round | UnaryOp::Trunc => {
-                ty(*a).dtype.is_int() || (f.round && !half(op.ty.dtype))
-            }
-            _ => false,
-        },
+        Inst::Unary(o, a) => {
+            let known =
+                matches!(o, UnaryOp::Neg | UnaryOp::Abs | UnaryOp::Sqrt | UnaryOp::IsNan | UnaryOp::Not);
+            known && !half(ty(*a).dtype)
+        }
         Inst::Binary(o, ..) => match o {
             BinaryOp::Pow => false,
             BinaryOp::Rem => !op.ty.dtype.is_float(),
@@ -73,7 +71,7 @@ fn vector(op: &Op, ty: &impl Fn(ValueId) -> Type, is_const: &impl Fn(ValueId) ->
                 _ if a.is_float() => true,
                 UnaryOp::Not => a == DType::Bool || wide(a),
                 UnaryOp::Neg => wide(a),
-                UnaryOp::Abs | UnaryOp::Sign => a.bytes() == 4,
+                UnaryOp::Abs => a.bytes() == 4,
                 _ => false,
             }
         }
