@@ -350,7 +350,7 @@ mod tests {
                 b.add(DotGeneral { batch: vec![], contract: vec![(1, 1)] }, &[x, w]).unwrap()
             };
             b.output("y", y);
-            let g = canonical(b, 0.0);
+            let g = strictly(b);
             let w = g.consts.iter().find(|c| c.name == "w").unwrap();
             assert_eq!((w.literal.dtype(), w.literal.shape()), (DType::I8, &[512, 300][..]));
             assert!(!ops(&g).contains(&"permute"));

@@ -13,6 +13,7 @@ mod affine;
 mod batch_norm;
 mod constant;
 mod dead_code;
+mod dequantize;
 mod fold;
 mod identities;
 mod layout;
@@ -73,8 +74,9 @@ type Pass = fn(&Graph, &CanonicalizeOptions) -> Result<Graph, GraphError>;
 /// The passes by name, in order.
 static PASSES: &[(&str, Pass)] = &[
     ("simplify", simplify::simplify),
-    ("fold-affine", affine::fold_affine),
     ("layout", layout::normalize),
+    ("scale-products", dequantize::scale_products),
+    ("fold-affine", affine::fold_affine),
     ("simplify-again", simplify::simplify),
 ];
 

@@ -30,8 +30,42 @@ pub(super) fn reshape(r: &mut Rebuild<'_>, s: &Site<'_>) -> Option<Step> {
             let c = r.scalar(c);
             Step::unary(Broadcast { shape: shape.clone(), axes: vec![] }, c)
         }
+        Op::Pad(p) => {
+            let p = p.clone();
+            unsqueezed_pad(r, x, &p, shape)
+        }
         _ => None,
     }
+}
+
+/// A reshape of a pad that only inserts axes of extent 1, as the pad of a reshape: there the pad may
+/// meet the window it is for.
+fn unsqueezed_pad(r: &mut Rebuild<'_>, x: ValueId, pad: &Pad, shape: &[Dim]) -> Option<Step> {
+    let places = aligned(&r.ty(x).shape, shape)?;
+    let (inner, value) = (operand(r, x), r.node(x).inputs[1]);
+    let mut outer = vec![Dim::ONE; shape.len()];
+    let (mut lo, mut hi) = (vec![Dim::ZERO; shape.len()], vec![Dim::ZERO; shape.len()]);
+    for (k, &to) in places.iter().enumerate() {
+        outer[to] = r.ty(inner).shape[k].clone();
+        lo[to] = pad.lo[k].clone();
+        hi[to] = pad.hi[k].clone();
+    }
+    let inner = r.add(Reshape { shape: outer }, &[inner]).ok()?;
+    Step::binary(Pad { lo, hi }, inner, value)
+}
+
+/// Where the axes of `small` stand in `large`, in order, if all others have extent 1. Where axes of
+/// extent 1 leave a choice, the first place is taken.
+fn aligned(small: &[Dim], large: &[Dim]) -> Option<Vec<usize>> {
+    let mut places = vec![];
+    for (k, d) in large.iter().enumerate() {
+        if small.get(places.len()) == Some(d) {
+            places.push(k);
+        } else if !d.is_const(1) {
+            return None;
+        }
+    }
+    (places.len() == small.len()).then_some(places)
 }
 
 /// Identity permutations, permutations of permutations and of broadcasts, and those that move only
@@ -318,6 +352,12 @@ mod tests {
             b.add(Pad { lo: dims(&[1, 1]), hi: dims(&[0, 3]) }, &[p, zero]).unwrap()
         });
         assert_eq!(names(&g), ["const", "pad"]);
+        let g = on(&["2", "1", "n"], |b, x| {
+            let zero = b.scalar_f64(fornax_ir::DType::F32, 0.0);
+            let p = b.add(Pad { lo: dims(&[0, 0, 1]), hi: dims(&[0, 0, 2]) }, &[x, zero]).unwrap();
+            b.reshape(p, vec![2.into(), 1.into(), 1.into(), Dim::symbol("n") + 3]).unwrap()
+        });
+        assert_eq!(names(&g), ["const", "reshape", "pad"]);
         let g = on(&["2", "n"], |b, x| {
             let y = b.unary(fornax_ir::scalar::UnaryOp::Neg, x).unwrap();
             let c = b.add(Concat { axis: 1 }, &[x, y]).unwrap();
