@@ -8,7 +8,13 @@ use fornax_ir::kernel::AxisKind;
 
 /// Brings a draft's axes into the form that schedules best.
 pub(crate) fn simplify_axes(kernel: &mut DraftKernel, ranges: &mut Ranges) {
-    let mut next = 1 + kernel.outer.iter().chain(kernel.stages.iter().flat_map(|s| &s.axes)).map(|a| a.id).max().unwrap_or(0);
+    let mut next = 1 + kernel
+        .outer
+        .iter()
+        .chain(kernel.stages.iter().flat_map(|s| &s.axes))
+        .map(|a| a.id)
+        .max()
+        .unwrap_or(0);
     drop_unit_axes(kernel, ranges);
     for s in 0..kernel.stages.len() {
         split_divided(&mut kernel.stages[s], ranges, &mut next);
@@ -29,8 +35,13 @@ fn replace(stage: &mut DraftStage, ranges: &Ranges, with: &dyn Fn(u32) -> Option
 
 fn drop_unit_axes(kernel: &mut DraftKernel, ranges: &Ranges) {
     let unit = |a: &DraftAxis| a.extent.is_const(1);
-    let gone: Vec<u32> =
-        kernel.outer.iter().chain(kernel.stages.iter().flat_map(|s| &s.axes)).filter(|a| unit(a)).map(|a| a.id).collect();
+    let gone: Vec<u32> = kernel
+        .outer
+        .iter()
+        .chain(kernel.stages.iter().flat_map(|s| &s.axes))
+        .filter(|a| unit(a))
+        .map(|a| a.id)
+        .collect();
     if gone.is_empty() {
         return;
     }
@@ -103,8 +114,10 @@ fn walks_as_one(stage: &mut DraftStage, a: &DraftAxis, b: &DraftAxis) -> bool {
                 let used = atom_axes(atom);
                 used.contains(&a.id) || used.contains(&b.id)
             };
-            let stride = |id| split.linear.iter().find(|t| t.0 == id).map_or(Dim::constant(0), |t| t.1.clone());
-            ok = !split.atoms.iter().any(|(_, atom)| inside(atom)) && stride(a.id) == stride(b.id) * &b.extent;
+            let stride =
+                |id| split.linear.iter().find(|t| t.0 == id).map_or(Dim::constant(0), |t| t.1.clone());
+            ok =
+                !split.atoms.iter().any(|(_, atom)| inside(atom)) && stride(a.id) == stride(b.id) * &b.extent;
         });
     }
     ok

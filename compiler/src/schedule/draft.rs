@@ -38,14 +38,30 @@ pub(crate) enum Place {
 #[derive(Clone, Debug)]
 pub(crate) enum DraftInst {
     /// An instruction without indices.
-    Plain(kernel::Inst),
+    Plain(Box<kernel::Inst>),
     /// The value of an index expression, i64.
     Index(Dim),
-    Load { src: Place, at: Dim, mask: Bounds },
+    Load {
+        src: Place,
+        at: Dim,
+        mask: Bounds,
+    },
     InRange(Bounds),
-    Accumulate { op: ReduceOp, order: Order, value: kernel::ValueId, mask: Bounds },
-    Store { dst: Place, at: Dim, value: kernel::ValueId },
-    Raise { cond: kernel::ValueId, detail: u32 },
+    Accumulate {
+        op: ReduceOp,
+        order: Order,
+        value: kernel::ValueId,
+        mask: Bounds,
+    },
+    Store {
+        dst: Place,
+        at: Dim,
+        value: kernel::ValueId,
+    },
+    Raise {
+        cond: kernel::ValueId,
+        detail: u32,
+    },
 }
 
 #[derive(Clone, Debug, Default)]

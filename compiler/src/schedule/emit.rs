@@ -1,8 +1,8 @@
 //! From graph values to scalar bodies: a value at an index is an expression over materialised
 //! tensors, and every view on the way is a map of indices.
 
-use super::draft::{Bounds, DraftAxis, DraftInst, DraftKernel, DraftStage, Place, VALUE_BASE};
 use super::Refuse;
+use super::draft::{Bounds, DraftAxis, DraftInst, DraftKernel, DraftStage, Place, VALUE_BASE};
 use super::maps;
 use crate::plan::{Group, storage};
 use fornax_ir::dim::{Ranges, prove_lt, prove_nonneg, simplify};
@@ -135,7 +135,7 @@ impl Emitter<'_> {
         self.stage.ops.len() as Val - 1
     }
     fn plain(&mut self, inst: Inst, dtype: DType) -> Val {
-        self.push(DraftInst::Plain(inst), dtype)
+        self.push(DraftInst::Plain(Box::new(inst)), dtype)
     }
     fn constant(&mut self, s: Scalar) -> Val {
         self.plain(Inst::Const(s), s.dtype)
@@ -181,17 +181,15 @@ impl Emitter<'_> {
         self.depth += 1;
         let val = self.fresh_value(v, index, mask);
         self.depth -= 1;
-        self.memo.insert(key, val.clone()?);
+        self.memo.insert(key, val?);
         val
     }
 
     fn fresh_value(&mut self, v: ValueId, index: &[Dim], mask: &Bounds) -> Result<Val> {
         let node = self.graph.node(v);
         let ty = node.ty.clone();
-        if let Some(l) = self.graph.literal(v) {
-            if l.len() == 1 {
-                return Ok(self.constant(super::literal_scalar(l)));
-            }
+        if let Some(l) = self.graph.literal(v).filter(|l| l.len() == 1) {
+            return Ok(self.constant(super::literal_scalar(l)));
         }
         if v != self.target && self.group.locals.contains(&v) {
             let outer = self.outer_index();
@@ -226,12 +224,15 @@ impl Emitter<'_> {
             }
             Op::Broadcast(b) => {
                 let shape = &self.graph.ty(inputs[0]).shape;
-                let repeat = |(d, &a): (&Dim, &u32)| if d.is_const(1) { Dim::constant(0) } else { index[a as usize].clone() };
+                let repeat = |(d, &a): (&Dim, &u32)| {
+                    if d.is_const(1) { Dim::constant(0) } else { index[a as usize].clone() }
+                };
                 let at: Vec<Dim> = shape.iter().zip(&b.axes).map(repeat).collect();
                 self.value(inputs[0], &at, mask)
             }
             Op::Slice(s) => {
-                let at: Vec<Dim> = (0..index.len()).map(|k| s.start[k].clone() + index[k].clone() * s.step[k]).collect();
+                let at: Vec<Dim> =
+                    (0..index.len()).map(|k| s.start[k].clone() + index[k].clone() * s.step[k]).collect();
                 self.value(inputs[0], &at, mask)
             }
             Op::Pad(p) => self.pad(&p.lo.clone(), &inputs, index, mask),
@@ -253,7 +254,9 @@ impl Emitter<'_> {
                 Ok(self.plain(inst, ty.dtype))
             }
             Op::Gather(g) => self.gather(v, &g.clone(), index, mask),
-            Op::Reduce(_) | Op::DotGeneral(_) | Op::Conv(_) | Op::ReduceWindow(_) => self.contract(v, index, mask),
+            Op::Reduce(_) | Op::DotGeneral(_) | Op::Conv(_) | Op::ReduceWindow(_) => {
+                self.contract(v, index, mask)
+            }
         }
     }
 
@@ -283,7 +286,14 @@ impl Emitter<'_> {
     }
 
     /// `inside ? value : other`, where no `other` means 0.
-    fn masked(&mut self, v: ValueId, at: &[Dim], mask: &Bounds, inside: Bounds, other: Option<ValueId>) -> Result<Val> {
+    fn masked(
+        &mut self,
+        v: ValueId,
+        at: &[Dim],
+        mask: &Bounds,
+        inside: Bounds,
+        other: Option<ValueId>,
+    ) -> Result<Val> {
         let mut both = mask.clone();
         inside.iter().filter(|b| !mask.contains(b)).for_each(|b| both.push(b.clone()));
         let first = self.stage.ops.len();
@@ -296,7 +306,8 @@ impl Emitter<'_> {
             None => true,
             Some(o) => self.graph.literal(o).is_some_and(|l| l.bytes().iter().all(|&b| b == 0)),
         };
-        let plain_load = val as usize >= first && matches!(&self.stage.ops[val as usize].0, DraftInst::Load { mask, .. } if *mask == both);
+        let plain_load = val as usize >= first
+            && matches!(&self.stage.ops[val as usize].0, DraftInst::Load { mask, .. } if *mask == both);
         if zero_outside && plain_load && mask.is_empty() {
             return Ok(val);
         }
@@ -383,7 +394,8 @@ impl Emitter<'_> {
             }
         }
         let raw = self.value(v, place, mask)?;
-        let raw = if self.graph.ty(v).dtype == DType::I64 { raw } else { self.plain(Inst::Cast(raw), DType::I64) };
+        let raw =
+            if self.graph.ty(v).dtype == DType::I64 { raw } else { self.plain(Inst::Cast(raw), DType::I64) };
         let (n, zero) = (self.index(extent), self.constant(Scalar::i64(0)));
         let wrapped = self.plain(Inst::Binary(BinaryOp::Add, raw, n), DType::I64);
         let negative = self.plain(Inst::Compare(CompareOp::Lt, raw, zero), DType::Bool);
@@ -418,7 +430,8 @@ impl Emitter<'_> {
         let val = self.push(DraftInst::Accumulate { op, order, value, mask: bounds }, dtype);
         self.contraction = Some((v, index.to_vec(), val));
         // What was computed inside the reduce loops is not to be shared with what follows them.
-        let reduce: Vec<u32> = self.stage.axes.iter().filter(|a| a.kind == AxisKind::Reduce).map(|a| a.id).collect();
+        let reduce: Vec<u32> =
+            self.stage.axes.iter().filter(|a| a.kind == AxisKind::Reduce).map(|a| a.id).collect();
         self.memo.retain(|(_, at, _), _| !at.iter().any(|d| reduce.iter().any(|a| d.axes().contains(a))));
         Ok(val)
     }
@@ -460,7 +473,9 @@ impl Emitter<'_> {
             r[b as usize] = Some(axis);
         }
         let mut free = index[d.batch.len()..].iter().cloned();
-        let mut fill = |at: Vec<Option<Dim>>| -> Option<Vec<Dim>> { at.into_iter().map(|d| d.or_else(|| free.next())).collect() };
+        let mut fill = |at: Vec<Option<Dim>>| -> Option<Vec<Dim>> {
+            at.into_iter().map(|d| d.or_else(|| free.next())).collect()
+        };
         let l = fill(l).ok_or(Refuse("dot index"))?;
         let r = fill(r).ok_or(Refuse("dot index"))?;
         let a = self.value(inputs[0], &l, &vec![])?;
@@ -475,7 +490,11 @@ impl Emitter<'_> {
         let (x, w) = (self.graph.ty(inputs[0]).clone(), self.graph.ty(inputs[1]).clone());
         let out_channel = index[1].clone();
         let per_group = simplify(&w.shape[0].floor_div(&Dim::constant(c.groups)), &self.ranges);
-        let group = if c.groups == 1 { Dim::constant(0) } else { simplify(&out_channel.floor_div(&per_group), &self.ranges) };
+        let group = if c.groups == 1 {
+            Dim::constant(0)
+        } else {
+            simplify(&out_channel.floor_div(&per_group), &self.ranges)
+        };
         let channel = self.reduce_axis(&w.shape[1]);
         let mut x_at = vec![index[0].clone(), group * &w.shape[1] + &channel];
         let mut w_at = vec![out_channel, channel];

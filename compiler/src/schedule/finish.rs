@@ -41,7 +41,11 @@ struct Finisher<'r> {
 type Result<T> = std::result::Result<T, Refuse>;
 
 /// Finishes a draft. `dtype_of` tells the element type of a place.
-pub(crate) fn finish(draft: &DraftKernel, ranges: &Ranges, dtype_of: &dyn Fn(Place) -> DType) -> Result<Finished> {
+pub(crate) fn finish(
+    draft: &DraftKernel,
+    ranges: &Ranges,
+    dtype_of: &dyn Fn(Place) -> DType,
+) -> Result<Finished> {
     let mut f = Finisher {
         ranges,
         kernel: Kernel::default(),
@@ -169,7 +173,10 @@ impl Finisher<'_> {
         if id >= VALUE_BASE {
             return Ok(IndexVar::Value(self.value_ids[(id - VALUE_BASE) as usize]));
         }
-        self.axis_ids.get(&id).map(|&a| IndexVar::Axis(a)).ok_or(Refuse("an index over an axis of another stage"))
+        self.axis_ids
+            .get(&id)
+            .map(|&a| IndexVar::Axis(a))
+            .ok_or(Refuse("an index over an axis of another stage"))
     }
 
     fn affine(&mut self, d: &Dim) -> Result<Affine> {

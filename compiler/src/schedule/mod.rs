@@ -90,7 +90,8 @@ fn bytes(graph: &Graph, group: &Group, draft: &draft::DraftKernel) -> Dim {
             let draft::DraftInst::Load { src: Place::Tensor(v), at, .. } = inst else { continue };
             let used = at.axes();
             let gathers = used.iter().any(|a| *a >= draft::VALUE_BASE);
-            let walked = axes.iter().filter(|a| gathers && a.kind == AxisKind::Parallel || used.contains(&a.id));
+            let walked =
+                axes.iter().filter(|a| gathers && a.kind == AxisKind::Parallel || used.contains(&a.id));
             let elements = walked.fold(Dim::constant(1), |n, a| n * &a.extent);
             match touched.iter_mut().find(|t| t.0 == *v) {
                 Some(t) => t.1 = t.1.clone() + elements,
@@ -118,7 +119,9 @@ fn in_place(kernel: &Kernel, operands: &[Operand]) -> Vec<ValueId> {
     let Some((target, at)) = stores else { return vec![] };
     let fits = |&(k, o): &(usize, &Operand)| {
         let same_place = |op: &fornax_ir::kernel::Op| match &op.inst {
-            Inst::Load { src: Buf::Arg(b), at: from, mask } if *b as usize == k => from == at && mask.is_empty(),
+            Inst::Load { src: Buf::Arg(b), at: from, mask } if *b as usize == k => {
+                from == at && mask.is_empty()
+            }
             _ => true,
         };
         matches!(o, Operand::Tensor(_))

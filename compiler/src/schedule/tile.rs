@@ -17,7 +17,13 @@ pub fn choose(kernel: &mut Kernel) {
     let parallel = if kernel.outer.is_empty() && kernel.stages.len() == 1 {
         share_out(kernel, &stages[0])
     } else {
-        kernel.outer.iter().enumerate().filter(|(_, a)| a.kind == AxisKind::Parallel).map(|(i, _)| (i as AxisId, 1)).collect()
+        kernel
+            .outer
+            .iter()
+            .enumerate()
+            .filter(|(_, a)| a.kind == AxisKind::Parallel)
+            .map(|(i, _)| (i as AxisId, 1))
+            .collect()
     };
     kernel.schedule = Schedule { parallel, stages };
 }
@@ -63,7 +69,8 @@ fn stage(kernel: &Kernel, index: usize) -> StageSchedule {
     let first = kernel.outer.len() as AxisId;
     let extent = |a: AxisId| const_extent(kernel.axis(index, a).extent, TYPICAL);
     let own = first..first + stage.axes.len() as AxisId;
-    let parallel: Vec<AxisId> = own.clone().filter(|a| kernel.axis(index, *a).kind == AxisKind::Parallel).collect();
+    let parallel: Vec<AxisId> =
+        own.clone().filter(|a| kernel.axis(index, *a).kind == AxisKind::Parallel).collect();
     let reduce: Vec<AxisId> = own.filter(|a| kernel.axis(index, *a).kind == AxisKind::Reduce).collect();
     let order = accumulation(stage);
     let fits = |a: &AxisId| {
@@ -93,7 +100,12 @@ fn walk_inside(stage: &Stage, axis: AxisId) -> bool {
 }
 
 /// Register tile of a sum of products: rows share the vector loads, vectors share the splats.
-fn contraction(stage: &Stage, parallel: &[AxisId], vector: Option<AxisId>, extent: &dyn Fn(AxisId) -> i64) -> StageSchedule {
+fn contraction(
+    stage: &Stage,
+    parallel: &[AxisId],
+    vector: Option<AxisId>,
+    extent: &dyn Fn(AxisId) -> i64,
+) -> StageSchedule {
     let rows = parallel
         .iter()
         .copied()
@@ -122,8 +134,9 @@ fn balanced(extent: i64, most: u32) -> u32 {
 /// Work items of a kernel of one stage: whole tiles, outermost axes first.
 fn share_out(kernel: &Kernel, schedule: &StageSchedule) -> Vec<(AxisId, i64)> {
     let stage = &kernel.stages[0];
-    let parallel: Vec<AxisId> =
-        (0..stage.axes.len() as AxisId).filter(|a| stage.axes[*a as usize].kind == AxisKind::Parallel).collect();
+    let parallel: Vec<AxisId> = (0..stage.axes.len() as AxisId)
+        .filter(|a| stage.axes[*a as usize].kind == AxisKind::Parallel)
+        .collect();
     let vector = schedule.vector.map(|v| v.0);
     let mut items = vec![];
     for &a in &parallel {
