@@ -238,6 +238,37 @@ fn reductions_along_and_across_of_every_length() {
 }
 
 #[test]
+fn reduce_axes_that_are_walked_as_one_are_one() {
+    // A mean over height and width, and a sum over five axes; the second load keeps its axes apart.
+    let mut rng = Rng::new(10);
+    for (extents, apart) in
+        [(vec![7i64, 7], false), (vec![7, 7], true), (vec![2, 3, 2, 3, 4], false), (vec![5, 0, 2], false)]
+    {
+        let n: i64 = extents.iter().product();
+        let mut b = Body::default();
+        let mut terms = vec![(0, n)];
+        let mut pitch = 1;
+        for (i, e) in extents.iter().enumerate().rev() {
+            terms.push((i as u32 + 1, pitch));
+            pitch *= e;
+        }
+        let mut x = b.load(0, F32, at(0, &terms));
+        if apart {
+            let y = b.load(1, F32, at(0, &[(1, 1)]));
+            x = b.bin(BinaryOp::Mul, x, y);
+        }
+        let sum = b.acc(ReduceOp::Sum, Order::Interleaved, x, Mask::new());
+        b.store(2, at(0, &[(0, 1)]), sum);
+        let last = extents.len() as u32;
+        let axes = std::iter::once(par(c(3))).chain(extents.iter().map(|&e| red(c(e)))).collect();
+        let buffers = vec![read(F32), read(F32), write(F32)];
+        let kernel = kernel("mean", buffers, 0, b.stage(axes), schedule(Some((last, 8)), None, 1));
+        let bufs = vec![floats(&mut rng, 3 * n), floats(&mut rng, 9), vec![0; 12]];
+        assert_eq!(check(&kernel, &bufs, &[]), !apart);
+    }
+}
+
+#[test]
 fn softmax_in_four_stages_with_a_local_row() {
     let mut rng = Rng::new(6);
     let stage_load = |b: &mut Body, n: Size| b.load(0, F32, at_sizes(c(0), &[(0, n), (1, c(1))]));

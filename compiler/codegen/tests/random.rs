@@ -345,8 +345,12 @@ impl Gen {
 
 #[test]
 fn random_kernels_agree_with_their_interpreter() {
-    let first = std::env::var("FORNAX_SEED").ok().and_then(|s| s.parse().ok());
-    let seeds = first.map_or(0..300, |s: u64| s..s + 1);
+    // `FORNAX_SEEDS=1000..9000` tries others.
+    let range = std::env::var("FORNAX_SEEDS").ok().and_then(|s| {
+        let (from, to) = s.split_once("..")?;
+        Some(from.parse::<u64>().ok()?..to.parse().ok()?)
+    });
+    let seeds = range.unwrap_or(0..300);
     let (mut vectors, all) = (0, seeds.clone().count());
     for seed in seeds {
         let (kernel, buffers, scalars) = Gen::new(seed).kernel(seed);

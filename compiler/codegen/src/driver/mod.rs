@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::leaf::LeafEmitter;
 use crate::target::Target;
 use crate::tile::StagePlan;
+use crate::tile::collapse::collapse;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
     AbiParam, BlockArg, Function, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind,
@@ -54,7 +55,7 @@ pub fn define_kernel(
     if target.pointer_type() != types::I64 {
         return Err(refuse("addresses of 64 bits are needed".to_owned()));
     }
-    let expanded = math::expand(kernel);
+    let expanded = collapse(math::expand(kernel));
     let kernel = &expanded;
     let plans: Vec<StagePlan<'_>> =
         (0..kernel.stages.len()).map(|s| StagePlan::new(kernel, s, emitter)).collect();

@@ -20,6 +20,7 @@
 pub mod args;
 pub mod build;
 pub mod builder;
+pub mod collapse;
 pub mod cond;
 mod point;
 mod vector;
