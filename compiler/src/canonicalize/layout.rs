@@ -38,8 +38,11 @@ pub(super) fn normalize(graph: &Graph, options: &CanonicalizeOptions) -> Result<
     })
 }
 
-/// The operand and the spatial padding of a pad of the axes from `first` on.
-fn spatial_pad(r: &Rebuild<'_>, v: ValueId, first: usize) -> Option<(ValueId, Scalar, Vec<(Dim, Dim)>)> {
+/// Padding before and after each spatial axis.
+type Pads = Vec<(Dim, Dim)>;
+
+/// The operand, the value and the spatial padding of a pad of the axes from `first` on.
+fn spatial_pad(r: &Rebuild<'_>, v: ValueId, first: usize) -> Option<(ValueId, Scalar, Pads)> {
     let node = r.node(v);
     let Op::Pad(p) = &node.op else { return None };
     let leading = p.lo[..first].iter().chain(&p.hi[..first]).all(|d| d.is_const(0));
@@ -47,7 +50,7 @@ fn spatial_pad(r: &Rebuild<'_>, v: ValueId, first: usize) -> Option<(ValueId, Sc
     leading.then_some((node.inputs[0], uniform(r.graph(), node.inputs[1])?, pads))
 }
 
-fn sum_pads(a: &[(Dim, Dim)], b: &[(Dim, Dim)]) -> Vec<(Dim, Dim)> {
+fn sum_pads(a: &[(Dim, Dim)], b: &[(Dim, Dim)]) -> Pads {
     a.iter().zip(b).map(|(a, b)| (&a.0 + &b.0, &a.1 + &b.1)).collect()
 }
 
@@ -108,10 +111,10 @@ fn product(
     options: &CanonicalizeOptions,
 ) -> Option<ValueId> {
     let mut now = op.clone();
-    for side in 0..2 {
-        if let Some((next, x)) = without_permute(r, &now, side, operands[side]) {
+    for (side, operand) in operands.iter_mut().enumerate() {
+        if let Some((next, x)) = without_permute(r, &now, side, *operand) {
             now = next;
-            operands[side] = x;
+            *operand = x;
         }
     }
     if let Some((next, w)) = free_axis_last(r, &now, operands[1], options) {

@@ -29,14 +29,15 @@ fn timed(g: Graph) -> (Graph, Duration) {
 
 #[test]
 fn long_chains_take_linear_time_and_a_small_stack() {
-    let links: [&dyn Fn(&mut Builder, ValueId, usize) -> ValueId; 4] = [
-        &|b, x, i| b.unary([UnaryOp::Exp, UnaryOp::Tanh][i % 2], x).unwrap(),
-        &|b, x, i| {
+    type Link = fn(&mut Builder, ValueId, usize) -> ValueId;
+    let links: [Link; 4] = [
+        |b, x, i| b.unary([UnaryOp::Exp, UnaryOp::Tanh][i % 2], x).unwrap(),
+        |b, x, i| {
             let c = b.scalar_f64(DType::F32, i as f64);
             b.binary([BinaryOp::Add, BinaryOp::Mul][i % 2], x, c).unwrap()
         },
-        &|b, x, _| b.add(fornax_ir::graph::ops::Concat { axis: 0 }, &[x]).unwrap(),
-        &|b, x, _| b.unary(UnaryOp::Neg, x).unwrap(),
+        |b, x, _| b.add(fornax_ir::graph::ops::Concat { axis: 0 }, &[x]).unwrap(),
+        |b, x, _| b.unary(UnaryOp::Neg, x).unwrap(),
     ];
     for link in links {
         let (_, short) = timed(chain(25_000, link));

@@ -372,34 +372,32 @@ mod tests {
 
     #[test]
     fn each_broken_invariant_is_named() {
-        let cases: [(&dyn Fn(&mut Graph), &str); 18] = [
+        type Change = fn(&mut Graph);
+        let cases: [(Change, &str); 18] = [
+            (|g| g.nodes[3].inputs[1] = ValueId(9), "node %3 (net.rs:3): operand %9 does not come before it"),
+            (|g| g.nodes[3].inputs[0] = ValueId(3), "operand %3 does not come before it"),
+            (|g| g.nodes[3].inputs.truncate(1), "binary with 1 operands"),
+            (|g| g.nodes[3].ty.dtype = DType::F64, "inference gives f32[n, 3]"),
+            (|g| g.nodes[3].ty.shape[1] = 4.into(), "its type is f32[n, 4]"),
+            (|g| g.guards.clear(), "which is not among the guards"),
+            (|g| g.nodes[1].op = Op::Input(InputRef(0)), "is not input number 1"),
             (
-                &|g| g.nodes[3].inputs[1] = ValueId(9),
-                "node %3 (net.rs:3): operand %9 does not come before it",
-            ),
-            (&|g| g.nodes[3].inputs[0] = ValueId(3), "operand %3 does not come before it"),
-            (&|g| g.nodes[3].inputs.truncate(1), "binary with 1 operands"),
-            (&|g| g.nodes[3].ty.dtype = DType::F64, "inference gives f32[n, 3]"),
-            (&|g| g.nodes[3].ty.shape[1] = 4.into(), "its type is f32[n, 4]"),
-            (&|g| g.guards.clear(), "which is not among the guards"),
-            (&|g| g.nodes[1].op = Op::Input(InputRef(0)), "is not input number 1"),
-            (
-                &|g| {
+                |g| {
                     let k = find(g, "const");
                     g.nodes[k].op = Op::Const(ConstId(7))
                 },
                 "constant c7 does not exist",
             ),
-            (&|g| g.inputs[1].name = "x".into(), "input `x`: the name is not unique"),
-            (&|g| g.inputs[1].ty.dtype = DType::F64, "declared as f64[m, 3]"),
-            (&|g| g.outputs[1].name = "z".into(), "output `z`: the name is not unique"),
-            (&|g| g.outputs[0].value = ValueId(99), "node %99 does not exist"),
-            (&|g| g.symbols.reverse(), "the symbols are [\"m\", \"n\"]"),
-            (&|g| g.guards[0].lhs = Dim::symbol("q"), "symbol `q`, which no input declares"),
-            (&|g| g.nodes[3].loc = LocId(9), "location loc9 does not exist"),
-            (&|g| g.locs[0].0 = "here".into(), "location 0 must exist and be empty"),
+            (|g| g.inputs[1].name = "x".into(), "input `x`: the name is not unique"),
+            (|g| g.inputs[1].ty.dtype = DType::F64, "declared as f64[m, 3]"),
+            (|g| g.outputs[1].name = "z".into(), "output `z`: the name is not unique"),
+            (|g| g.outputs[0].value = ValueId(99), "node %99 does not exist"),
+            (|g| g.symbols.reverse(), "the symbols are [\"m\", \"n\"]"),
+            (|g| g.guards[0].lhs = Dim::symbol("q"), "symbol `q`, which no input declares"),
+            (|g| g.nodes[3].loc = LocId(9), "location loc9 does not exist"),
+            (|g| g.locs[0].0 = "here".into(), "location 0 must exist and be empty"),
             (
-                &|g| {
+                |g| {
                     let k = find(g, "dims");
                     g.nodes[k].op =
                         Op::from(super::super::ops::Dims { dims: vec![Dim::axis(0)], scalar: true })
@@ -407,7 +405,7 @@ mod tests {
                 "holds an axis variable",
             ),
             (
-                &|g| {
+                |g| {
                     let k = find(g, "dims");
                     g.nodes[k].sym = Some(SymValue { shape: vec![2], elems: vec![Dim::ONE; 2] })
                 },
