@@ -95,16 +95,19 @@ impl Assembler<'_> {
                 places.insert(storage(g, o.value), Place::Output(k as u32));
             }
         }
-        let arena = |v: &ValueId| !places.contains_key(v) && !matches!(g.node(*v).op, Op::Input(_) | Op::Const(_));
+        let arena =
+            |v: &ValueId| !places.contains_key(v) && !matches!(g.node(*v).op, Op::Input(_) | Op::Const(_));
         let tensors = |l: &Lowered| -> Vec<usize> {
-            let read = l.operands.iter().filter_map(|o| if let Operand::Tensor(v) = o { Some(*v) } else { None });
+            let read =
+                l.operands.iter().filter_map(|o| if let Operand::Tensor(v) = o { Some(*v) } else { None });
             read.filter(arena).map(|v| v.index()).collect()
         };
         let steps: Vec<Step> = lowered
             .iter()
             .map(|(group, l)| Step {
                 reads: tensors(l),
-                writes: (group.copy_to.is_none() && arena(&group.root)).then(|| (group.root.index(), g.ty(group.root).bytes())),
+                writes: (group.copy_to.is_none() && arena(&group.root))
+                    .then(|| (group.root.index(), g.ty(group.root).bytes())),
                 in_place: l.in_place.iter().filter(|v| arena(v)).map(|v| v.index()).collect(),
             })
             .collect();

@@ -43,7 +43,8 @@ pub(crate) fn assign(steps: &[Step], ranges: &Ranges) -> Assignment {
         let mut kept = None;
         if let Some((tensor, bytes)) = &s.writes {
             let heir = s.in_place.iter().copied().find(|t| {
-                dying.contains(t) && a.slot_of.get(t).is_some_and(|slot| prove_le(bytes, &a.slots[*slot], ranges))
+                dying.contains(t)
+                    && a.slot_of.get(t).is_some_and(|slot| prove_le(bytes, &a.slots[*slot], ranges))
             });
             let slot = match heir {
                 Some(t) => {
@@ -91,7 +92,11 @@ mod tests {
     use super::*;
 
     fn step(reads: &[usize], writes: usize, bytes: &str, in_place: &[usize]) -> Step {
-        Step { reads: reads.to_vec(), writes: Some((writes, bytes.parse().unwrap())), in_place: in_place.to_vec() }
+        Step {
+            reads: reads.to_vec(),
+            writes: Some((writes, bytes.parse().unwrap())),
+            in_place: in_place.to_vec(),
+        }
     }
 
     #[test]

@@ -76,7 +76,12 @@ pub fn run(
     Ok((memory.outputs, message))
 }
 
-fn run_kernel(kernel: &Kernel, places: &[Place], scalars: &[i64], memory: &mut Memory) -> Result<Option<i64>, String> {
+fn run_kernel(
+    kernel: &Kernel,
+    places: &[Place],
+    scalars: &[i64],
+    memory: &mut Memory,
+) -> Result<Option<i64>, String> {
     let mut buffers: Vec<Vec<u8>> = places.iter().map(|p| memory.bytes(*p)).collect();
     let mut slices: Vec<&mut [u8]> = buffers.iter_mut().map(Vec::as_mut_slice).collect();
     let detail = interp::run(kernel, &mut slices, scalars, Options::default()).map_err(|e| e.to_string())?;

@@ -42,7 +42,8 @@ fn agree(name: &str, g: &Graph, args: &[Literal]) -> usize {
     let bound = graph::interp::bind(g, &shapes).unwrap();
     let mut kernels = 0;
     for optimizer in [Optimizer::None, Optimizer::Greedy] {
-        let lowered = lower(g.clone(), &Options { optimizer, strict: false }).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let lowered =
+            lower(g.clone(), &Options { optimizer, strict: false }).unwrap_or_else(|e| panic!("{name}: {e}"));
         let mut weights = vec![0u8; lowered.program.weights.bytes as usize];
         for w in &lowered.weights {
             let data = lowered.graph.consts[w.constant.index()].literal.bytes();
@@ -54,7 +55,11 @@ fn agree(name: &str, g: &Graph, args: &[Literal]) -> usize {
         assert_eq!(raised.is_some(), want.index_error.is_some(), "{name}, {optimizer:?}: {raised:?}");
         for (bytes, want) in outputs.into_iter().zip(&want.outputs) {
             let got = Literal::from_bytes(want.dtype(), want.shape(), bytes.into()).unwrap();
-            assert!(close(&got, want), "{name}, {optimizer:?}:\n{got:?}\n{want:?}\n{}", lowered.plan.listing(&lowered.graph));
+            assert!(
+                close(&got, want),
+                "{name}, {optimizer:?}:\n{got:?}\n{want:?}\n{}",
+                lowered.plan.listing(&lowered.graph)
+            );
         }
         kernels = lowered.program.calls.len();
         native(name, lowered, bound.values(), args, &want);
@@ -65,23 +70,36 @@ fn agree(name: &str, g: &Graph, args: &[Literal]) -> usize {
 /// Compiles for the weakest and the native CPU, runs on one thread and two, and compares.
 fn native(name: &str, lowered: Lowered, dims: &[i64], args: &[Literal], want: &graph::interp::Outcome) {
     let target = Target::host(Cpu::Native).unwrap();
-    let compiled = lowered.compile(&target, "clif", &codegen::Options::default()).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let compiled = lowered
+        .compile(&target, "clif", &codegen::Options::default())
+        .unwrap_or_else(|e| panic!("{name}: {e}"));
     assert_eq!(compiled.code.external_symbols, Vec::<String>::new(), "{name}");
     let mut first: Option<Vec<Vec<u8>>> = None;
     for threads in [1, 2] {
         let pool = Arc::new(ThreadPool::new(threads).unwrap());
-        let options = InstanceOptions { pool, weights: Some(compiled.weights.clone()), memory_limit: None, byte_lengths: None };
+        let options = InstanceOptions {
+            pool,
+            weights: Some(compiled.weights.clone()),
+            memory_limit: None,
+            byte_lengths: None,
+        };
         let instance = compiled.code.instance(options).unwrap();
-        let inputs: Vec<AlignedBuffer> = args.iter().map(|a| AlignedBuffer::copy_of(a.bytes()).unwrap()).collect();
+        let inputs: Vec<AlignedBuffer> =
+            args.iter().map(|a| AlignedBuffer::copy_of(a.bytes()).unwrap()).collect();
         let inputs: Vec<&[u8]> = inputs.iter().map(|a| a.as_slice()).collect();
-        let mut outputs: Vec<AlignedBuffer> = want.outputs.iter().map(|o| AlignedBuffer::zeroed(o.bytes().len()).unwrap()).collect();
+        let mut outputs: Vec<AlignedBuffer> =
+            want.outputs.iter().map(|o| AlignedBuffer::zeroed(o.bytes().len()).unwrap()).collect();
         let mut slices: Vec<&mut [u8]> = outputs.iter_mut().map(|o| o.as_mut_slice()).collect();
         let result = instance.run(dims, &inputs, &mut slices);
         assert_eq!(result.is_err(), want.index_error.is_some(), "{name}: {result:?}");
         let bytes: Vec<Vec<u8>> = outputs.iter().map(|o| o.as_slice().to_vec()).collect();
         for (bytes, want) in bytes.iter().zip(&want.outputs) {
             let got = Literal::from_bytes(want.dtype(), want.shape(), bytes.clone().into()).unwrap();
-            assert!(close(&got, want), "{name}, native on {threads}:\n{got:?}\n{want:?}\n{}", compiled.program);
+            assert!(
+                close(&got, want),
+                "{name}, native on {threads}:\n{got:?}\n{want:?}\n{}",
+                compiled.program
+            );
         }
         assert_eq!(*first.get_or_insert(bytes.clone()), bytes, "{name}: other bits on {threads} threads");
     }
@@ -114,10 +132,19 @@ fn views_cost_nothing() {
     let p = b.permute(x, &[2, 0, 1]).unwrap();
     let r = b.reshape(p, dims(&["3", "2", "n", "4"])).unwrap();
     let s = b
-        .add(ops::Slice { start: dims(&["2", "0", "0", "3"]), size: dims(&["3", "2", "n", "2"]), step: vec![-1, 1, 1, -2] }, &[r])
+        .add(
+            ops::Slice {
+                start: dims(&["2", "0", "0", "3"]),
+                size: dims(&["3", "2", "n", "2"]),
+                step: vec![-1, 1, 1, -2],
+            },
+            &[r],
+        )
         .unwrap();
     let zero = b.scalar_f64(DType::F32, 7.0);
-    let pad = b.add(ops::Pad { lo: dims(&["1", "0", "0", "2"]), hi: dims(&["0", "1", "0", "1"]) }, &[s, zero]).unwrap();
+    let pad = b
+        .add(ops::Pad { lo: dims(&["1", "0", "0", "2"]), hi: dims(&["0", "1", "0", "1"]) }, &[s, zero])
+        .unwrap();
     let m = b.reshape(pad, dims(&["12", "n*5"])).unwrap();
     let y = b.unary(UnaryOp::Neg, m).unwrap();
     b.output("y", y);
@@ -179,7 +206,8 @@ fn conv(groups: i64, stride: i64, pad: i64, dilation: i64) -> Graph {
     let x = b.input("x", f32s(&["n", "6", "h", "9"]));
     let w = b.constant("w", noise(&[4 * groups as usize, 6 / groups as usize, 3, 3], 8));
     let p = || (Dim::from(pad), Dim::from(pad));
-    let c = ops::Conv { strides: vec![stride; 2], pads: vec![p(), p()], dilations: vec![dilation; 2], groups };
+    let c =
+        ops::Conv { strides: vec![stride; 2], pads: vec![p(), p()], dilations: vec![dilation; 2], groups };
     let y = b.add(c, &[x, w]).unwrap();
     let zero = b.scalar_f64(DType::F32, 0.0);
     let y = b.binary(BinaryOp::Max, y, zero).unwrap();
@@ -204,7 +232,13 @@ fn windows_leave_the_padding_out() {
         let mut b = Builder::new("window");
         let x = b.input("x", f32s(&["n", "3", "h", "9"]));
         let p = || (Dim::from(1), Dim::from(0));
-        let w = ops::ReduceWindow { op, window: vec![3, 2], strides: vec![2, 1], pads: vec![p(), p()], dilations: vec![1, 1] };
+        let w = ops::ReduceWindow {
+            op,
+            window: vec![3, 2],
+            strides: vec![2, 1],
+            pads: vec![p(), p()],
+            dilations: vec![1, 1],
+        };
         let y = b.add(w, &[x]).unwrap();
         b.output("y", y);
         assert_eq!(agree("window", &b.finish(), &[noise(&[2, 3, 8, 9], 10)]), 1);
@@ -252,7 +286,8 @@ fn attention_scores_are_a_contraction_and_a_softmax() {
     let q = b.input("q", f32s(&["n", "2", "s", "8"]));
     let k = b.input("k", f32s(&["n", "2", "8", "s"]));
     let m = b.input("m", TensorType::new(DType::I64, dims(&["n", "s"])));
-    let dot = b.add(ops::DotGeneral { batch: vec![(0, 0), (1, 1)], contract: vec![(3, 2)] }, &[q, k]).unwrap();
+    let dot =
+        b.add(ops::DotGeneral { batch: vec![(0, 0), (1, 1)], contract: vec![(3, 2)] }, &[q, k]).unwrap();
     let scale = b.scalar_f64(DType::F32, 0.35);
     let scores = b.binary(BinaryOp::Mul, dot, scale).unwrap();
     let zero = b.scalar_f64(DType::I64, 0.0);

@@ -173,7 +173,10 @@ impl Fuser<'_> {
         }
         let class = self.op(v).class();
         if self.is_contraction(v) {
-            let epilogue = u.part == Part::Main && self.anchor[u.group].is_none() && !u.repeated && group.locals.is_empty();
+            let epilogue = u.part == Part::Main
+                && self.anchor[u.group].is_none()
+                && !u.repeated
+                && group.locals.is_empty();
             return epilogue && self.same_elements(v, group.root) && self.lowers_well(v, u);
         }
         match u.part {
@@ -183,7 +186,11 @@ impl Fuser<'_> {
                 OpClass::Elementwise => self.dequantises(v, 0) && self.lowers_well(v, u),
                 _ => false,
             },
-            _ if class == OpClass::Elementwise && u.repeated && !self.once_a_row(v, group.root) && !self.cheap_to_repeat(v) => {
+            _ if class == OpClass::Elementwise
+                && u.repeated
+                && !self.once_a_row(v, group.root)
+                && !self.cheap_to_repeat(v) =>
+            {
                 false
             }
             _ if class == OpClass::Elementwise && group.locals.is_empty() => true,
@@ -240,7 +247,9 @@ impl Fuser<'_> {
         if outer > rank {
             return false;
         }
-        let row = shape[outer..].iter().fold(fornax_ir::Dim::constant(self.graph.ty(v).dtype.bytes() as i64), |n, d| n * d);
+        let row = shape[outer..]
+            .iter()
+            .fold(fornax_ir::Dim::constant(self.graph.ty(v).dtype.bytes() as i64), |n, d| n * d);
         if row.as_const().is_some_and(|n| n > MAX_ROW_BYTES) {
             return false;
         }

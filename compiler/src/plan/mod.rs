@@ -103,11 +103,13 @@ impl fmt::Display for Listing<'_> {
             let mut members: Vec<_> = g.members.iter().copied().collect();
             members.sort();
             if !members.is_empty() {
-                let names: Vec<_> = members.iter().map(|&m| format!("{m}:{}", self.graph.node(m).op.name())).collect();
+                let names: Vec<_> =
+                    members.iter().map(|&m| format!("{m}:{}", self.graph.node(m).op.name())).collect();
                 write!(f, " with {}", names.join(" "))?;
             }
             if !g.locals.is_empty() {
-                let names: Vec<_> = g.locals.iter().map(|&m| format!("{m}:{}", self.graph.node(m).op.name())).collect();
+                let names: Vec<_> =
+                    g.locals.iter().map(|&m| format!("{m}:{}", self.graph.node(m).op.name())).collect();
                 write!(f, "; rows of {} axes, per row {}", g.outer, names.join(" "))?;
             }
             writeln!(f, "  // {}", self.graph.loc(g.root))?;

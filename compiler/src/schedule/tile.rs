@@ -2,7 +2,9 @@
 //! tile's rows, in which order the loops run, and what is shared out among threads.
 
 use super::const_extent;
-use fornax_ir::kernel::{AxisId, AxisKind, Buf, Inst, Kernel, Order, Schedule, Size, Stage, StageSchedule};
+use fornax_ir::kernel::{
+    AxisId, AxisKind, Buf, InRange, Inst, Kernel, Order, Schedule, Size, Stage, StageSchedule,
+};
 
 /// Stands for an extent known only at run time.
 const TYPICAL: i64 = 128;
@@ -99,7 +101,7 @@ fn walk_inside(stage: &Stage, axis: AxisId) -> bool {
     w.unit_loads && !w.data
 }
 
-/// Register tile of a sum of products: rows share the vector loads, vectors share the splats.
+/// Register tile of a sum of products: rows share what walks the vector axis, vectors share the splats.
 fn contraction(
     stage: &Stage,
     parallel: &[AxisId],
@@ -109,8 +111,11 @@ fn contraction(
     let rows = parallel
         .iter()
         .copied()
-        .filter(|a| Some(*a) != vector && walk(stage, *a).shares && extent(*a) > 1)
-        .max_by_key(|a| extent(*a));
+        .filter(|a| Some(*a) != vector && extent(*a) > 1)
+        .map(|a| (shared_loads(stage, a, vector), a))
+        .filter(|(shared, _)| *shared > 0)
+        .max_by_key(|(shared, a)| (*shared, extent(*a)))
+        .map(|(_, a)| a);
     let Some(v) = vector else {
         let rows = rows.map(|r| (r, balanced(extent(r), 4)));
         return StageSchedule { rows, unroll: 1, ..Default::default() };
@@ -124,6 +129,24 @@ fn contraction(
     };
     let rows = rows.map(|r| (r, balanced(extent(r), (ACCUMULATORS / vecs).min(6))));
     StageSchedule { vector: Some((v, vecs)), rows, unroll: 4, ..Default::default() }
+}
+
+/// How much of the accumulated product the points of an axis share: 2 for each load that walks the
+/// vector axis (a vector load saved), 1 for each other (a splat saved), 0 if a mask depends on the axis.
+fn shared_loads(stage: &Stage, axis: AxisId, vector: Option<AxisId>) -> u32 {
+    let reads = |i: &InRange| i.index.stride(axis) != Size::ZERO;
+    let end = stage.body.iter().position(|op| matches!(op.inst, Inst::Accumulate { .. })).unwrap_or(0);
+    let mut shared = 0;
+    for op in &stage.body[..end] {
+        let Inst::Load { at, mask, .. } = &op.inst else { continue };
+        if mask.iter().any(reads) {
+            return 0;
+        }
+        if at.stride(axis) == Size::ZERO {
+            shared += if vector.is_some_and(|v| at.stride(v) != Size::ZERO) { 2 } else { 1 };
+        }
+    }
+    shared
 }
 
 /// The largest row count up to `most` that leaves the fewest rows over.
