@@ -11,14 +11,15 @@ use cranelift_codegen::ir::UserFuncName;
 use cranelift_module::{Linkage, Module};
 use fornax_codegen::driver::{define_kernel, signature};
 use fornax_codegen::leaf::Clif;
-use fornax_codegen::{Cpu, ImageModule, Target};
+use fornax_codegen::{Cpu, Image, ImageModule, Target};
 use fornax_ir::dtype::DType;
 use fornax_ir::kernel::{
     Access, Affine, Axis, AxisKind, Buf, BufferDecl, IndexVar, Inst, Kernel, Mask, Op, Order, Schedule, Size,
     Stage, StageSchedule,
 };
-use fornax_ir::scalar::{BinaryOp, ReduceOp};
+use fornax_ir::scalar::{BinaryOp, ReduceOp, Scalar, UnaryOp};
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Instant;
 
 const F32: DType = DType::F32;
@@ -93,6 +94,82 @@ fn roof() -> Option<f64> {
     None
 }
 
+/// `out[i] = x[i] / (1 + exp(-1.7 x[i]))`, or the sum of `x` in `out[0]`.
+fn stream(n: i64, sum: bool) -> Kernel {
+    let op = |inst| Op { inst, dtype: F32 };
+    let value = |v| op(Inst::Const(Scalar::f32(v)));
+    let mut body = vec![op(Inst::Load { src: Buf::Arg(0), at: at(&[(0, 1)]), mask: Mask::new() })];
+    if sum {
+        body.push(op(Inst::Accumulate {
+            op: ReduceOp::Sum,
+            order: Order::Interleaved,
+            value: 0,
+            mask: Mask::new(),
+        }));
+        body.push(op(Inst::Store { dst: Buf::Arg(1), at: at(&[]), value: 1, mask: Mask::new() }));
+    } else {
+        body.extend([
+            value(-1.7),
+            op(Inst::Binary(BinaryOp::Mul, 0, 1)),
+            op(Inst::Unary(UnaryOp::Exp, 2)),
+            value(1.0),
+        ]);
+        body.extend([op(Inst::Binary(BinaryOp::Add, 3, 4)), op(Inst::Binary(BinaryOp::Div, 0, 5))]);
+        body.push(op(Inst::Store { dst: Buf::Arg(1), at: at(&[(0, 1)]), value: 6, mask: Mask::new() }));
+    }
+    let kind = if sum { AxisKind::Reduce } else { AxisKind::Parallel };
+    let axes = vec![Axis { extent: Size::Const(n), kind }];
+    let buffer = |access| BufferDecl { dtype: F32, access };
+    let schedule = StageSchedule { vector: Some((0, 2)), ..StageSchedule::default() };
+    Kernel {
+        name: "stream".to_owned(),
+        buffers: vec![buffer(Access::Read), buffer(Access::Write)],
+        stages: vec![Stage { axes, body }],
+        schedule: Schedule { parallel: Vec::new(), stages: vec![schedule] },
+        ..Kernel::default()
+    }
+}
+
+/// A compiled kernel.
+struct Entry {
+    call: extern "sysv64" fn(*const u64, i64, i64, u32),
+    /// Keeps the code alive.
+    _image: Arc<Image>,
+}
+
+fn compile(kernel: &Kernel, target: &Target, clif: &Clif, show: bool) -> Entry {
+    let code = define_kernel(kernel, target, clif).expect("a kernel with a leaf");
+    let mut module = ImageModule::new(target.isa.clone(), []);
+    let id = module.declare_function("kernel", Linkage::Export, &signature()).expect("a name");
+    let mut ctx = Context::for_function(code.function);
+    ctx.func.name = UserFuncName::user(0, id.as_u32());
+    ctx.set_disasm(show);
+    module.define_function(id, &mut ctx).expect("a valid function");
+    if let Some(asm) = ctx.compiled_code().and_then(|c| c.vcode.as_ref()).filter(|_| show) {
+        println!("{}\n{asm}", kernel.name);
+    }
+    let image = module.finish().expect("a linked image");
+    let address = image.address(id).expect("the kernel") as usize;
+    // SAFETY: a function of this signature, kept alive by the image beside it.
+    let call =
+        unsafe { std::mem::transmute::<usize, extern "sysv64" fn(*const u64, i64, i64, u32)>(address) };
+    Entry { call, _image: image }
+}
+
+/// Billions of elements a second, in cache.
+fn streams(target: &Target, clif: &Clif, show: bool) {
+    let n = 4096;
+    for (name, sum) in [("x * sigmoid(1.7 x)", false), ("sum", true)] {
+        let entry = compile(&stream(n, sum), target, clif, show);
+        let x: Vec<f32> = (0..n).map(|i| i as f32 / 512.0 - 4.0).collect();
+        let mut out = vec![0f32; n as usize];
+        let mut flag = 0i64;
+        let block = [x.as_ptr() as u64, out.as_mut_ptr() as u64, 0, 0, &raw mut flag as u64];
+        let time = best(200, 50, || (entry.call)(black_box(block.as_ptr()), 0, 1, 0));
+        println!("{name:28}  {:7.2} G elements/s", n as f64 / time / 1e9);
+    }
+}
+
 fn main() {
     let target = Target::host(Cpu::Native).expect("the machine that runs this is a target");
     let clif = Clif::new(&target);
@@ -100,26 +177,13 @@ fn main() {
     if let Some(roof) = roof() {
         println!("register-only f32x4 fma       {roof:7.1} GFLOP/s");
     }
+    streams(&target, &clif, show);
     for k in [256, 512] {
         for (rows, vecs) in [(6, 2), (4, 3), (4, 2), (3, 4), (5, 2)] {
             for unroll in [1, 4] {
                 let (m, n) = (i64::from(rows), i64::from(vecs) * 4);
                 let kernel = matmul(m, n, k, vecs, rows, unroll);
-                let code = define_kernel(&kernel, &target, &clif).expect("a matrix product");
-                let mut module = ImageModule::new(target.isa.clone(), []);
-                let id = module.declare_function("kernel", Linkage::Export, &signature()).expect("a name");
-                let mut ctx = Context::for_function(code.function);
-                ctx.func.name = UserFuncName::user(0, id.as_u32());
-                ctx.set_disasm(show);
-                module.define_function(id, &mut ctx).expect("a valid function");
-                if let Some(asm) = ctx.compiled_code().and_then(|c| c.vcode.as_ref()).filter(|_| show) {
-                    println!("{rows} x {vecs}, unroll {unroll}\n{asm}");
-                }
-                let image = module.finish().expect("a linked image");
-                let address = image.address(id).expect("the kernel") as usize;
-                // SAFETY: a function of this signature, kept alive by `image`.
-                let entry: extern "sysv64" fn(*const u64, i64, i64, u32) =
-                    unsafe { std::mem::transmute(address) };
+                let entry = compile(&kernel, &target, &clif, show);
                 let a = vec![0.5f32; (m * k) as usize];
                 let b = vec![0.25f32; (k * n) as usize];
                 let mut out = vec![0f32; (m * n) as usize];
@@ -132,10 +196,12 @@ fn main() {
                     0,
                     &raw mut flag as u64,
                 ];
-                let time = best(200, 200, || entry(black_box(block.as_ptr()), 0, 1, 0));
+                let time = best(200, 200, || (entry.call)(black_box(block.as_ptr()), 0, 1, 0));
                 assert_eq!(out[0], 0.125 * k as f32);
                 let speed = 2.0 * (m * n * k) as f64 / time / 1e9;
-                println!("{rows} x {vecs} vectors, k {k}, unroll {unroll}  {speed:7.1} GFLOP/s");
+                println!(
+                    "matrix product {rows} x {vecs} vectors, k {k}, unroll {unroll}  {speed:7.1} GFLOP/s"
+                );
             }
         }
     }
