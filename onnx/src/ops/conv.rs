@@ -76,7 +76,7 @@ fn transposed(cx: &NodeCx<'_, '_>, x: ValueId, w: ValueId) -> Result<Transposed>
     let spatial = cx.shape(x)[2..].to_vec();
     let strides = cx.per_axis("strides", n, 1, 1)?;
     let dilations = cx.per_axis("dilations", n, 1, 1)?;
-    let extra = cx.per_axis("output_padding", n, 0, 0)?;
+    let mut extra = cx.per_axis("output_padding", n, 0, 0)?;
     let auto = cx.text_or("auto_pad", "NOTSET")?;
     let target = match cx.ints("output_shape")? {
         None => None,
@@ -97,6 +97,8 @@ fn transposed(cx: &NodeCx<'_, '_>, x: ValueId, w: ValueId) -> Result<Transposed>
             }
             (None, other) => return Err(cx.bad(format!("attribute 'auto_pad' is '{other}', which is unknown"))),
         };
+        // An output larger than the kernel reaches has zeros at its end.
+        extra[k] += total.as_const().map_or(0, |t| (-t).max(0));
         let total = if cx.le(&Dim::ZERO, &total) { total } else { total.at_least(&Dim::ZERO) };
         let half = total.floor_div(&Dim::constant(2));
         let rest = &total - &half;

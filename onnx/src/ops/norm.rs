@@ -204,9 +204,8 @@ pub(super) fn group_norm(cx: &mut NodeCx<'_, '_>) -> Out {
     Ok(vec![cx.add(y, bias)?])
 }
 
-/// LpNormalization: x divided by its 1- or 2-norm along an axis (0 where the norm is 0).
+/// LpNormalization: x divided by its 1- or 2-norm along an axis.
 pub(super) fn lp_norm(cx: &mut NodeCx<'_, '_>) -> Out {
-    use fornax_ir::scalar::CompareOp;
     let x = cx.input(0)?;
     let axis = cx.axis(cx.int_or("axis", -1)?, cx.rank(x))?;
     let norm = match cx.int_or("p", 2)? {
@@ -221,10 +220,7 @@ pub(super) fn lp_norm(cx: &mut NodeCx<'_, '_>) -> Out {
         }
         p => return Err(cx.bad(format!("attribute 'p' must be 1 or 2, not {p}"))),
     };
-    let zero = cx.c(x, 0.0);
-    let none = cx.cmp(CompareOp::Eq, norm, zero)?;
-    let y = cx.div(x, norm)?;
-    Ok(vec![cx.select(none, zero, y)?])
+    Ok(vec![cx.div(x, norm)?])
 }
 
 /// MeanVarianceNormalization: (x - mean) / (sqrt(E[x^2] - mean^2) + 1e-9) over axes.

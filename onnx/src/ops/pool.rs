@@ -6,7 +6,7 @@ use crate::import::NodeCx;
 use fornax_ir::Dim;
 use fornax_ir::graph::ValueId;
 use fornax_ir::graph::ops::{Pad, ReduceWindow};
-use fornax_ir::scalar::{ReduceOp, UnaryOp};
+use fornax_ir::scalar::{BinaryOp, ReduceOp, UnaryOp};
 
 type Out = Result<Vec<ValueId>>;
 
@@ -94,22 +94,30 @@ pub(super) fn average_pool(cx: &mut NodeCx<'_, '_>) -> Out {
     Ok(vec![cx.div(sum, n)?])
 }
 
-/// LpPool for p = 1 and 2: the norm of each window.
+/// LpPool: the p-norm of each window.
 pub(super) fn lp_pool(cx: &mut NodeCx<'_, '_>) -> Out {
     let x = cx.input(0)?;
     let pool = pooling(cx, x)?;
-    match cx.int_or("p", 2)? {
-        1 => {
-            let size = cx.un(UnaryOp::Abs, x)?;
-            Ok(vec![reduce(cx, ReduceOp::Sum, size, &pool.window, &pool.reach)?])
-        }
-        2 => {
-            let square = cx.mul(x, x)?;
-            let sum = reduce(cx, ReduceOp::Sum, square, &pool.window, &pool.reach)?;
-            Ok(vec![cx.un(UnaryOp::Sqrt, sum)?])
-        }
-        p => Err(cx.bad(format!("attribute 'p' must be 1 or 2, not {p}"))),
+    let p = cx.int_or("p", 2)?;
+    if p < 1 {
+        return Err(cx.bad(format!("attribute 'p' must be at least 1, not {p}")));
     }
+    let size = cx.un(UnaryOp::Abs, x)?;
+    let power = |cx: &mut NodeCx<'_, '_>, v: ValueId, e: f64| {
+        let e = cx.c(v, e);
+        cx.bin(BinaryOp::Pow, v, e)
+    };
+    let terms = match p {
+        1 => size,
+        2 => cx.mul(x, x)?,
+        _ => power(cx, size, p as f64)?,
+    };
+    let sum = reduce(cx, ReduceOp::Sum, terms, &pool.window, &pool.reach)?;
+    Ok(vec![match p {
+        1 => sum,
+        2 => cx.un(UnaryOp::Sqrt, sum)?,
+        _ => power(cx, sum, 1.0 / p as f64)?,
+    }])
 }
 
 fn spatial_axes(cx: &NodeCx<'_, '_>, x: ValueId) -> Result<Vec<usize>> {

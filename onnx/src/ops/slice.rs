@@ -69,7 +69,13 @@ fn place(cx: &NodeCx<'_, '_>, at: &Dim, n: &Dim, lo: &Dim, hi: &Dim) -> Dim {
     }
     let minus = cx.le(at, &Dim::constant(-1));
     let at = if minus { at + n } else { at.clone() };
-    let at = if cx.le(&at, hi) { at } else { at.at_most(hi) };
+    let at = if cx.le(&at, hi) {
+        at
+    } else if cx.le(hi, &at) {
+        hi.clone()
+    } else {
+        at.at_most(hi)
+    };
     if cx.le(lo, &at) || !minus { at } else { at.at_least(lo) }
 }
 

@@ -1,0 +1,9 @@
+//! Import, on models built here and on trained ones where their files are present.
+
+mod bad_files;
+mod bad_models;
+mod build;
+mod opsets;
+mod operators;
+mod structure;
+mod trained;
