@@ -49,13 +49,13 @@ pub struct RunArgs {
     #[arg(long, value_name = "OUT")]
     pub expect: Option<PathBuf>,
     /// Tolerance relative to the largest value of an output [default: 1e-4]
-    #[arg(long, value_name = "T", value_parser = tolerance, requires = "expect")]
+    #[arg(long, value_name = "T", value_parser = tolerance, allow_hyphen_values = true, requires = "expect")]
     pub tol: Option<f64>,
     /// Tolerance relative to each element [default: 0 if --atol is given]
-    #[arg(long, value_name = "R", value_parser = tolerance, conflicts_with = "tol", requires = "expect")]
+    #[arg(long, value_name = "R", value_parser = tolerance, allow_hyphen_values = true, conflicts_with = "tol", requires = "expect")]
     pub rtol: Option<f64>,
     /// Absolute tolerance for each element [default: 0 if --rtol is given]
-    #[arg(long, value_name = "A", value_parser = tolerance, conflicts_with = "tol", requires = "expect")]
+    #[arg(long, value_name = "A", value_parser = tolerance, allow_hyphen_values = true, conflicts_with = "tol", requires = "expect")]
     pub atol: Option<f64>,
     /// Where to write the outputs
     #[arg(long, value_name = "OUT.npz")]

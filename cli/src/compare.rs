@@ -5,19 +5,25 @@ use std::path::Path;
 use fornax::{Comparison, Model, Outputs, Tolerance, compare};
 
 use crate::failure::Failure;
-use crate::{inputs, output};
+use crate::inputs::{self, Named};
+use crate::output;
 
-/// Prints the measured error of every output, then a verdict.
-pub fn report(model: &Model, outputs: &Outputs, path: &Path, tolerance: Tolerance) -> Result<(), Failure> {
+/// Reads the references for a model's outputs.
+pub fn references(model: &Model, path: &Path) -> Result<Named, Failure> {
     let expected = inputs::read(path, "output", model.outputs())?;
-    if let Some((name, _)) = expected.iter().find(|(name, _)| outputs.get(name).is_none()) {
-        let known: Vec<&str> = model.outputs().iter().map(|info| info.name.as_str()).collect();
+    let known: Vec<&str> = model.outputs().iter().map(|info| info.name.as_str()).collect();
+    if let Some((name, _)) = expected.iter().find(|(name, _)| !known.contains(&name.as_str())) {
         let what = format!("'{name}' is no output of the model; its outputs are {}", known.join(", "));
         return Err(Failure::input(format_args!("{}: {what}", path.display())));
     }
     if expected.is_empty() {
         return Err(Failure::input(format_args!("{}: it holds no reference", path.display())));
     }
+    Ok(expected)
+}
+
+/// Prints the measured error of every output, then a verdict.
+pub fn report(outputs: &Outputs, expected: &Named, path: &Path, tolerance: Tolerance) -> Result<(), Failure> {
     let mut failed = 0;
     for (name, tensor) in outputs.iter() {
         let Some((_, reference)) = expected.iter().find(|(known, _)| known == name) else {
@@ -33,7 +39,7 @@ pub fn report(model: &Model, outputs: &Outputs, path: &Path, tolerance: Toleranc
         ))?;
     }
     let (count, shown) = (expected.len(), path.display());
-    let outputs = if count == 1 { "1 output" } else { &format!("{count} outputs") };
+    let outputs = output::count(count, "output");
     if failed == 0 {
         output::line(format_args!("PASS: {outputs} within {tolerance} of {shown}"))
     } else {

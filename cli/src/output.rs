@@ -36,6 +36,11 @@ pub fn type_of(tensor: &fornax::Tensor) -> String {
     format!("{}{:?}", tensor.dtype(), tensor.shape())
 }
 
+/// `1 kernel`, `2 kernels`.
+pub fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
 /// A number of bytes with a unit, for people.
 pub fn bytes(n: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];

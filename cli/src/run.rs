@@ -16,6 +16,10 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let model = loading::load(&args.model, args.backend)?;
     let inputs = inputs::inputs(&args.model, &model)?;
     let borrowed = inputs::borrowed(&inputs);
+    let expected = match &args.expect {
+        Some(path) => Some((path, compare::references(&model, path)?)),
+        None => None,
+    };
     let bar = loading::spinner("running".into());
     let start = Instant::now();
     let (outputs, kernels) = if args.profile {
@@ -34,8 +38,8 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         let written = io::write_npz(path, outputs.iter());
         written.map_err(|e| Failure::input(format_args!("cannot write {}: {e}", path.display())))?;
     }
-    match &args.expect {
-        Some(expected) => compare::report(&model, &outputs, expected, args.tolerance()),
+    match expected {
+        Some((path, expected)) => compare::report(&outputs, &expected, path, args.tolerance()),
         None => {
             outputs.iter().try_for_each(|(name, tensor)| output::line(format_args!("{name}: {tensor:?}")))
         }
@@ -47,15 +51,15 @@ fn summary(args: &RunArgs, model: &Model, run_ms: f64) -> Result<(), Failure> {
     let (name, s) = (loading::name(&args.model.model), model.stats());
     let ms = |d: std::time::Duration| d.as_secs_f64() * 1e3;
     if args.backend == Backend::Interp {
-        output::line(format_args!("{name}: {} operators, interpreted", s.operators))?;
+        output::line(format_args!("{name}: {}, interpreted", output::count(s.operators, "operator")))?;
         return output::line(format_args!("import {:.1} ms, run {run_ms:.1} ms", ms(s.import_time)));
     }
     output::line(format_args!(
-        "{name}: {} operators in {} kernels for {}, {} threads, {} of weights",
-        s.operators,
-        s.kernels,
+        "{name}: {} in {} for {}, {}, {} of weights",
+        output::count(s.operators, "operator"),
+        output::count(s.kernels, "kernel"),
         s.isa,
-        model.threads(),
+        output::count(model.threads(), "thread"),
         output::bytes(s.weights_bytes)
     ))?;
     output::line(format_args!(
