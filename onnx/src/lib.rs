@@ -21,7 +21,7 @@ pub mod proto {
 }
 
 pub use error::{Error, ErrorKind, UnsupportedOp};
-pub use import::{Import, InputInfo, Metadata, OutputInfo, from_bytes, load};
 pub use import::inspect::{Inspection, OpUse, inspect};
+pub use import::{Import, InputInfo, Metadata, OutputInfo, from_bytes, load};
 pub use ops::{MAX_OPSET, MIN_OPSET};
 pub use tensor::read_tensor;

@@ -27,7 +27,8 @@ pub(crate) fn open(path: &Path) -> Result<Bytes> {
 fn other_format(bytes: &[u8]) -> Option<&'static str> {
     let head = &bytes[..bytes.len().min(512)];
     let text = head.trim_ascii_start();
-    let begins = |prefix: &[u8]| text.len() >= prefix.len() && text[..prefix.len()].eq_ignore_ascii_case(prefix);
+    let begins =
+        |prefix: &[u8]| text.len() >= prefix.len() && text[..prefix.len()].eq_ignore_ascii_case(prefix);
     match head {
         _ if begins(b"version https://git-lfs") => {
             Some("it is a Git LFS pointer, not the model itself; fetch the content with `git lfs pull`")
@@ -36,9 +37,13 @@ fn other_format(bytes: &[u8]) -> Option<&'static str> {
             Some("it is a web page, not a model; the download gave an HTML page instead of the file")
         }
         _ if begins(b"<?xml") => Some("it is an XML document, not a model"),
-        [b'P', b'K', 3, 4, ..] => Some("it is a ZIP archive (PyTorch checkpoints are); export the model to ONNX"),
+        [b'P', b'K', 3, 4, ..] => {
+            Some("it is a ZIP archive (PyTorch checkpoints are); export the model to ONNX")
+        }
         [0x1f, 0x8b, ..] => Some("it is gzip-compressed; unpack it first"),
-        [0x89, b'H', b'D', b'F', ..] => Some("it is an HDF5 file (Keras models are); export the model to ONNX"),
+        [0x89, b'H', b'D', b'F', ..] => {
+            Some("it is an HDF5 file (Keras models are); export the model to ONNX")
+        }
         [b'G', b'G', b'U', b'F', ..] => Some("it is a GGUF file; export the model to ONNX"),
         _ => None,
     }

@@ -89,7 +89,9 @@ impl TensorSource {
         let offset = number("offset")?.unwrap_or(0);
         let length = number("length")?.unwrap_or(want);
         if length != want {
-            return Err(format!("dtype and extents need {want} bytes, but the external data has length {length}"));
+            return Err(format!(
+                "dtype and extents need {want} bytes, but the external data has length {length}"
+            ));
         }
         let bytes = self.map_external(location)?;
         let end = offset.checked_add(length).filter(|&e| e <= bytes.len());

@@ -72,7 +72,9 @@ impl<'m> NodeCx<'_, 'm> {
             return Err(self.bad(format!("attribute '{name}' needs {axes} entries, but is {list:?}")));
         }
         if let Some(v) = list.iter().find(|&&v| v < least) {
-            return Err(self.bad(format!("attribute '{name}' must be at least {least} everywhere, but has {v}")));
+            return Err(
+                self.bad(format!("attribute '{name}' must be at least {least} everywhere, but has {v}"))
+            );
         }
         Ok(list.to_vec())
     }

@@ -13,8 +13,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ops::{MAX_OPSET, MIN_OPSET};
 use crate::proto::type_proto::Value as TypeValue;
 use crate::proto::{GraphProto, ModelProto, OperatorSetIdProto, ValueInfoProto, tensor_shape_proto};
-use crate::tensor::{self, MAX_RANK, TensorSource};
 use crate::read;
+use crate::tensor::{self, MAX_RANK, TensorSource};
 use bytes::Bytes;
 use fornax_ir::graph::{Graph, TensorType, ValueId};
 use fornax_ir::{DType, Dim};
@@ -119,6 +119,7 @@ fn from_model(model: &ModelProto, folder: Option<&Path>) -> Result<Import> {
     let outputs = walk.run(graph)?;
     let values = walk.values();
     let (graph, operators, warnings) = walk.finish();
+    tracing::debug!(values = graph.nodes.len(), guards = graph.guards.len(), operators, "imported");
     let outputs = outputs.into_iter().map(|(name, v)| {
         let ty = graph.ty(v);
         OutputInfo { name, dtype: ty.dtype, dims: ty.shape.clone() }

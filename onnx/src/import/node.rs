@@ -74,7 +74,11 @@ impl NodeCx<'_, '_> {
     pub(crate) fn axis(&self, axis: i64, rank: usize) -> Result<usize> {
         let r = rank as i64;
         if axis < -r || axis >= r {
-            return Err(self.bad(format!("axis {axis} is out of range for {rank} axes ({}..={})", -r, r - 1)));
+            return Err(self.bad(format!(
+                "axis {axis} is out of range for {rank} axes ({}..={})",
+                -r,
+                r - 1
+            )));
         }
         Ok(if axis < 0 { axis + r } else { axis } as usize)
     }
@@ -100,13 +104,16 @@ impl NodeCx<'_, '_> {
             return Ok((0..l.len()).map(|i| Dim::constant(l.get_i64(i))).collect());
         }
         let place = self.b.graph().loc(v);
-        Err(self.bad(format!("{what} depend on data (through {place}); they must follow from shapes and constants")))
+        Err(self.bad(format!(
+            "{what} depend on data (through {place}); they must follow from shapes and constants"
+        )))
     }
     /// The elements of an integer operand that must be constants.
     pub(crate) fn ints_of(&self, v: ValueId, what: &str) -> Result<Vec<i64>> {
         let dims = self.dims_of(v, what)?;
         let consts: Option<Vec<i64>> = dims.iter().map(Dim::as_const).collect();
-        consts.ok_or_else(|| self.bad(format!("{what} must be constant, but depend on extents of the inputs")))
+        consts
+            .ok_or_else(|| self.bad(format!("{what} must be constant, but depend on extents of the inputs")))
     }
     /// The elements of an operand that must be constants, as floats.
     pub(crate) fn floats_of(&self, v: ValueId, what: &str) -> Result<Vec<f64>> {

@@ -2,7 +2,7 @@
 //! neither long chains nor deep nesting use the program's own stack.
 
 use super::scope::{Frame, FunctionKey, Slot, node_name, operator_name};
-use super::{InputInfo, NodeCx, Opsets, domain, input_type, order, opsets};
+use super::{InputInfo, NodeCx, Opsets, domain, input_type, opsets, order};
 use crate::error::{ErrorKind, Result, UnsupportedOp};
 use crate::ops::{self, Support};
 use crate::proto::{FunctionProto, GraphProto, ModelProto, NodeProto};
@@ -196,7 +196,10 @@ impl<'m> Walk<'m> {
                 Some(Slot::Value(v)) => return Ok(Some(*v)),
                 Some(Slot::Absent) => return Ok(None),
                 Some(Slot::NotGiven(why)) => {
-                    return Err(ErrorKind::Node { node: user.into(), what: format!("needs '{name}': {why}") });
+                    return Err(ErrorKind::Node {
+                        node: user.into(),
+                        what: format!("needs '{name}': {why}"),
+                    });
                 }
                 Some(slot @ Slot::Initializer(_)) => {
                     let Slot::Initializer(t) = slot else { continue };
@@ -309,7 +312,8 @@ impl<'m> Walk<'m> {
             attrs.extend(given.map(|g| (a.name.as_str(), g)));
         }
         let returns: Vec<&str> = f.output.iter().map(String::as_str).take(node.output.len()).collect();
-        let wanted: Vec<&str> = returns.iter().zip(&node.output).filter(|(_, o)| !o.is_empty()).map(|(r, _)| *r).collect();
+        let wanted: Vec<&str> =
+            returns.iter().zip(&node.output).filter(|(_, o)| !o.is_empty()).map(|(r, _)| *r).collect();
         let order = order::order(&f.node, &|n| names.contains_key(n), &wanted)?;
         let opsets = opsets(&f.opset_import, &format!("function '{}'", f.name), &mut self.warnings)?;
         let prefix = format!("{}{}/", self.frames[at].prefix, node_name(node)).into();
@@ -329,7 +333,13 @@ impl<'m> Walk<'m> {
     }
 
     /// Starts the branch of an If whose condition is known.
-    fn branch(&mut self, at: usize, node: &'m NodeProto, inputs: &[Option<ValueId>], label: &str) -> Result<()> {
+    fn branch(
+        &mut self,
+        at: usize,
+        node: &'m NodeProto,
+        inputs: &[Option<ValueId>],
+        label: &str,
+    ) -> Result<()> {
         let bad = |what: &str| ErrorKind::Node { node: label.into(), what: what.into() };
         let condition = inputs.first().copied().flatten().ok_or_else(|| bad("has no condition"))?;
         let known = self.builder.sym(condition).and_then(|s| s.elems.first()?.as_const());

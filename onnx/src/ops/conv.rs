@@ -17,7 +17,8 @@ fn kernel_of(cx: &NodeCx<'_, '_>, x: ValueId, w: ValueId) -> Result<Vec<i64>> {
         return Err(cx.bad(format!("needs an input and a kernel of one rank, 3 or more; has {x} and {w}")));
     }
     let kernel: Option<Vec<i64>> = shape[2..].iter().map(Dim::as_const).collect();
-    let kernel = kernel.ok_or_else(|| cx.bad(format!("the kernel {} must have constant extents", cx.b.ty(w))))?;
+    let kernel =
+        kernel.ok_or_else(|| cx.bad(format!("the kernel {} must have constant extents", cx.b.ty(w))))?;
     match cx.ints("kernel_shape")? {
         Some(declared) if declared != kernel => {
             Err(cx.bad(format!("kernel_shape is {declared:?}, but the kernel's extents are {kernel:?}")))
@@ -95,7 +96,9 @@ fn transposed(cx: &NodeCx<'_, '_>, x: ValueId, w: ValueId) -> Result<Transposed>
                 pads.push((Dim::constant(listed[k]), Dim::constant(listed[n + k])));
                 continue;
             }
-            (None, other) => return Err(cx.bad(format!("attribute 'auto_pad' is '{other}', which is unknown"))),
+            (None, other) => {
+                return Err(cx.bad(format!("attribute 'auto_pad' is '{other}', which is unknown")));
+            }
         };
         // An output larger than the kernel reaches has zeros at its end.
         extra[k] += total.as_const().map_or(0, |t| (-t).max(0));
@@ -213,11 +216,11 @@ fn turn(cx: &mut NodeCx<'_, '_>, w: ValueId, groups: i64, n: usize) -> Result<Va
     let shape = cx.shape(w);
     let g = Dim::constant(groups);
     let per_group = (groups > 0).then(|| shape[0].div_exact(&g)).flatten();
-    let per_group =
-        per_group.ok_or_else(|| cx.bad(format!("{} channels do not divide into {groups} groups", shape[0])))?;
+    let per_group = per_group
+        .ok_or_else(|| cx.bad(format!("{} channels do not divide into {groups} groups", shape[0])))?;
     let mut op = Slice { start: vec![Dim::ZERO; n + 2], size: shape.clone(), step: vec![1; n + 2] };
-    for k in 2..n + 2 {
-        op.start[k] = &shape[k] - 1;
+    for (k, extent) in shape.iter().enumerate().skip(2) {
+        op.start[k] = extent - 1;
         op.step[k] = -1;
     }
     let w = cx.b.add(op, &[w])?;

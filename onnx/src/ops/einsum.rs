@@ -79,14 +79,17 @@ fn labels(cx: &NodeCx<'_, '_>, text: &str, rank: Option<usize>) -> Result<Vec<La
         }
     }
     match rank {
-        Some(r) if r != out.len() => Err(cx.bad(format!("'{text}' names {} axes, but the operand has {r}", out.len()))),
+        Some(r) if r != out.len() => {
+            Err(cx.bad(format!("'{text}' names {} axes, but the operand has {r}", out.len())))
+        }
         _ => Ok(out),
     }
 }
 
 /// Without an arrow the result has the hidden axes, then the letters that occur once, in order.
 fn implicit(texts: &[&str], hidden: Vec<Label>) -> Vec<Label> {
-    let mut letters: Vec<char> = texts.iter().flat_map(|t| t.chars()).filter(char::is_ascii_alphabetic).collect();
+    let mut letters: Vec<char> =
+        texts.iter().flat_map(|t| t.chars()).filter(char::is_ascii_alphabetic).collect();
     letters.sort_unstable();
     let once = |c: &char| letters.iter().filter(|l| *l == c).count() == 1;
     hidden.into_iter().chain(letters.iter().copied().filter(once).map(Label::Letter)).collect()
@@ -95,7 +98,8 @@ fn implicit(texts: &[&str], hidden: Vec<Label>) -> Vec<Label> {
 /// Where one operand has an index twice, its diagonal.
 fn diagonal(cx: &mut NodeCx<'_, '_>, mut term: Term) -> Result<Term> {
     let twice = |t: &Term| {
-        (0..t.labels.len()).find_map(|i| (i + 1..t.labels.len()).find(|&j| t.labels[i] == t.labels[j]).map(|j| (i, j)))
+        (0..t.labels.len())
+            .find_map(|i| (i + 1..t.labels.len()).find(|&j| t.labels[i] == t.labels[j]).map(|j| (i, j)))
     };
     while let Some((i, j)) = twice(&term) {
         let n = cx.shape(term.value)[i].clone();

@@ -54,10 +54,9 @@ pub(super) fn product(cx: &mut NodeCx<'_, '_>, a: ValueId, b: ValueId) -> Result
 /// demands their equality.
 pub(super) fn common_shape(a: &[Dim], b: &[Dim]) -> Vec<Dim> {
     let rank = a.len().max(b.len());
-    let at = |s: &[Dim], k: usize| {
-        (k + s.len()).checked_sub(rank).map_or(Dim::ONE, |i| s[i].clone())
-    };
-    let pick = |x: Dim, y: Dim| if x.is_const(1) || (y.as_const().is_some() && !y.is_const(1)) { y } else { x };
+    let at = |s: &[Dim], k: usize| (k + s.len()).checked_sub(rank).map_or(Dim::ONE, |i| s[i].clone());
+    let pick =
+        |x: Dim, y: Dim| if x.is_const(1) || (y.as_const().is_some() && !y.is_const(1)) { y } else { x };
     (0..rank).map(|k| pick(at(a, k), at(b, k))).collect()
 }
 

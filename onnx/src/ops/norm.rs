@@ -178,7 +178,9 @@ pub(super) fn group_norm(cx: &mut NodeCx<'_, '_>) -> Out {
     let rank = shape.len();
     let groups = cx.int_or("num_groups", 0)?;
     if rank < 2 || groups < 1 {
-        return Err(cx.bad(format!("needs a channel axis and num_groups >= 1; has {} and {groups}", cx.b.ty(x))));
+        return Err(
+            cx.bad(format!("needs a channel axis and num_groups >= 1; has {} and {groups}", cx.b.ty(x)))
+        );
     }
     let Some(per_group) = shape[1].div_exact(&Dim::constant(groups)) else {
         return Err(cx.bad(format!("{} channels do not divide into {groups} groups", shape[1])));

@@ -44,7 +44,13 @@ fn ceiling(cx: &NodeCx<'_, '_>, n: &Dim, lo: &Dim, hi: &Dim, w: &Window, k: usiz
     if cx.le(&Dim::ZERO, &needed) { needed } else { needed.at_least(&Dim::ZERO) }
 }
 
-fn reduce(cx: &mut NodeCx<'_, '_>, op: ReduceOp, x: ValueId, w: &Window, pads: &[(Dim, Dim)]) -> Result<ValueId> {
+fn reduce(
+    cx: &mut NodeCx<'_, '_>,
+    op: ReduceOp,
+    x: ValueId,
+    w: &Window,
+    pads: &[(Dim, Dim)],
+) -> Result<ValueId> {
     let op = ReduceWindow {
         op,
         window: w.kernel.clone(),

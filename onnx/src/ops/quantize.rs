@@ -24,7 +24,11 @@ fn parameter(cx: &mut NodeCx<'_, '_>, p: ValueId, x: ValueId) -> Result<ValueId>
         return cx.along(p, axis, shape.len());
     }
     if own.len() != shape.len() || block < 0 {
-        return Err(cx.bad(format!("blocks of {block} need a scale with {} axes, not {}", shape.len(), own.len())));
+        return Err(cx.bad(format!(
+            "blocks of {block} need a scale with {} axes, not {}",
+            shape.len(),
+            own.len()
+        )));
     }
     let mut wide = own.clone();
     wide.insert(axis + 1, Dim::constant(block));
@@ -58,7 +62,13 @@ fn range(dtype: DType) -> (f64, f64) {
 }
 
 /// round(x / scale) + zero, ties to even, saturated to `to`.
-fn quantized(cx: &mut NodeCx<'_, '_>, x: ValueId, scale: ValueId, zero: Option<ValueId>, to: DType) -> Result<ValueId> {
+fn quantized(
+    cx: &mut NodeCx<'_, '_>,
+    x: ValueId,
+    scale: ValueId,
+    zero: Option<ValueId>,
+    to: DType,
+) -> Result<ValueId> {
     let v = cx.div(x, scale)?;
     let mut v = cx.un(UnaryOp::Round, v)?;
     if let Some(zero) = zero {
@@ -78,7 +88,9 @@ pub(super) fn quantize(cx: &mut NodeCx<'_, '_>) -> Out {
     let to = match (cx.opt(2), cx.int_or("output_dtype", 0)?) {
         (Some(zero), _) => cx.dtype(zero),
         (None, 0) => DType::U8,
-        (None, code) => crate::tensor::dtype(i32::try_from(code).unwrap_or(-1)).map_err(|what| cx.bad(what))?,
+        (None, code) => {
+            crate::tensor::dtype(i32::try_from(code).unwrap_or(-1)).map_err(|what| cx.bad(what))?
+        }
     };
     if !to.is_int() || to.bytes() > 2 {
         return Err(cx.bad(format!("cannot quantize to {to}, only to integers of 8 and 16 bits")));

@@ -20,6 +20,7 @@ enum Coordinates {
     Asymmetric,
     AlignCorners,
     TfHalfPixelForNn,
+    TfCropAndResize,
 }
 
 /// How a place between elements picks one.
@@ -47,7 +48,12 @@ struct Axis {
     to: Dim,
     /// The scale as given; `None` for `to / from`.
     scale: Option<f32>,
+    /// Start and end of the part that is resized, as shares of the axis.
+    part: (f32, f32),
 }
+
+/// All of an axis.
+const WHOLE: (f32, f32) = (0.0, 1.0);
 
 /// Upsample: scales from an attribute (opset 7) or operand 1 (opset 9).
 pub(super) fn upsample(cx: &mut NodeCx<'_, '_>) -> Out {
@@ -89,7 +95,7 @@ pub(super) fn resize(cx: &mut NodeCx<'_, '_>) -> Out {
         Some(list) => list.iter().map(|&a| cx.axis(a, rank)).collect::<Result<Vec<_>>>()?,
         None => (0..rank).collect(),
     };
-    let axes = match (scales_of(cx, 2)?, cx.opt(3)) {
+    let mut axes = match (scales_of(cx, 2)?, cx.opt(3)) {
         (Some(scales), None) => by_scales(cx, x, &listed, &scales)?,
         (None, Some(sizes)) => {
             let sizes = cx.dims_of(sizes, "sizes")?;
@@ -97,6 +103,9 @@ pub(super) fn resize(cx: &mut NodeCx<'_, '_>) -> Out {
         }
         _ => return Err(cx.bad("exactly one of scales and sizes must be given")),
     };
+    if coordinates == Coordinates::TfCropAndResize {
+        crop(cx, &mut axes)?;
+    }
     resize_axes(cx, x, axes, coordinates, mode)
 }
 
@@ -108,8 +117,23 @@ fn coordinates(cx: &NodeCx<'_, '_>) -> Result<Coordinates> {
         "asymmetric" => Coordinates::Asymmetric,
         "align_corners" => Coordinates::AlignCorners,
         "tf_half_pixel_for_nn" => Coordinates::TfHalfPixelForNn,
+        "tf_crop_and_resize" => Coordinates::TfCropAndResize,
         other => return Err(cx.bad(format!("coordinate_transformation_mode '{other}' is not supported"))),
     })
+}
+
+/// Reads the part of each axis from operand 1: all starts, then all ends.
+fn crop(cx: &NodeCx<'_, '_>, axes: &mut [Axis]) -> Result<()> {
+    let roi = cx.input(1)?;
+    let roi = cx.floats_of(roi, "roi")?;
+    let n = axes.len();
+    if roi.len() != 2 * n {
+        return Err(cx.bad(format!("roi needs {} numbers, two for each axis, not {}", 2 * n, roi.len())));
+    }
+    for (k, a) in axes.iter_mut().enumerate() {
+        a.part = (roi[k] as f32, roi[n + k] as f32);
+    }
+    Ok(())
 }
 
 fn mode(cx: &NodeCx<'_, '_>) -> Result<Mode> {
@@ -152,12 +176,14 @@ fn by_scales(cx: &NodeCx<'_, '_>, x: ValueId, listed: &[usize], scales: &[f32]) 
             Some(n) => Dim::constant((n as f32 * scale).floor() as i64),
             None => {
                 let (p, q) = fraction(scale).ok_or_else(|| {
-                    cx.bad(format!("scale {scale} of axis {axis} is no fraction, and the extent {from} is not constant"))
+                    cx.bad(format!(
+                        "scale {scale} of axis {axis} is no fraction, and the extent {from} is not constant"
+                    ))
                 })?;
                 (&from * p).floor_div(&Dim::constant(q))
             }
         };
-        Ok(Axis { axis, from, to, scale: Some(scale) })
+        Ok(Axis { axis, from, to, scale: Some(scale), part: WHOLE })
     };
     listed.iter().zip(scales).map(axis).collect()
 }
@@ -166,7 +192,7 @@ fn by_scales(cx: &NodeCx<'_, '_>, x: ValueId, listed: &[usize], scales: &[f32]) 
 fn fraction(scale: f32) -> Option<(i64, i64)> {
     let near = |q: &i64| {
         let p = (f64::from(scale) * *q as f64).round();
-        p >= 1.0 && p < 1e9 && (p / *q as f64) as f32 == scale
+        (1.0..1e9).contains(&p) && (p / *q as f64) as f32 == scale
     };
     let q = (1..=MAX_DENOMINATOR).find(near)?;
     Some(((f64::from(scale) * q as f64).round() as i64, q))
@@ -181,7 +207,7 @@ fn by_sizes(cx: &NodeCx<'_, '_>, x: ValueId, listed: &[usize], sizes: Vec<Dim>) 
     let pick: fn(f32, f32) -> f32 = match policy {
         "stretch" => {
             let pairs = listed.iter().zip(sizes);
-            let axis = |(&axis, to)| Axis { axis, from: shape[axis].clone(), to, scale: None };
+            let axis = |(&axis, to)| Axis { axis, from: shape[axis].clone(), to, scale: None, part: WHOLE };
             return Ok(pairs.map(axis).collect());
         }
         "not_larger" => f32::min,
@@ -191,7 +217,9 @@ fn by_sizes(cx: &NodeCx<'_, '_>, x: ValueId, listed: &[usize], sizes: Vec<Dim>) 
     let mut scale: Option<f32> = None;
     for (&a, size) in listed.iter().zip(&sizes) {
         let (Some(n), Some(to)) = (shape[a].as_const(), size.as_const()) else {
-            return Err(cx.bad(format!("keep_aspect_ratio_policy '{policy}' needs constant extents and sizes")));
+            return Err(
+                cx.bad(format!("keep_aspect_ratio_policy '{policy}' needs constant extents and sizes"))
+            );
         };
         let own = to as f32 / n as f32;
         scale = Some(scale.map_or(own, |s| pick(s, own)));
@@ -200,7 +228,7 @@ fn by_sizes(cx: &NodeCx<'_, '_>, x: ValueId, listed: &[usize], sizes: Vec<Dim>) 
     let axis = |&axis: &usize| {
         let from = shape[axis].clone();
         let to = Dim::constant((from.as_const().unwrap_or(0) as f32 * scale).round() as i64);
-        Axis { axis, from, to, scale: Some(scale) }
+        Axis { axis, from, to, scale: Some(scale), part: WHOLE }
     };
     Ok(listed.iter().map(axis).collect())
 }
@@ -210,7 +238,7 @@ fn resize_axes(cx: &mut NodeCx<'_, '_>, x: ValueId, axes: Vec<Axis>, c: Coordina
     let between = !matches!(mode, Mode::Nearest(_)) && !own.is_float();
     let mut y = if between { cx.b.cast(x, DType::F32)? } else { x };
     for a in axes {
-        if a.from == a.to && a.scale.is_none_or(|s| s == 1.0) {
+        if a.from == a.to && a.scale.is_none_or(|s| s == 1.0) && a.part == WHOLE {
             continue;
         }
         y = match mode {
@@ -221,8 +249,25 @@ fn resize_axes(cx: &mut NodeCx<'_, '_>, x: ValueId, axes: Vec<Axis>, c: Coordina
             Mode::Linear => linear(cx, y, &a, c)?,
             Mode::Cubic(coefficient, exclude) => cubic(cx, y, &a, c, coefficient, exclude)?,
         };
+        if c == Coordinates::TfCropAndResize {
+            y = extrapolate(cx, y, &a)?;
+        }
     }
     Ok(vec![cx.b.cast(y, own)?])
+}
+
+/// The extrapolation value where a place lies outside the operand.
+fn extrapolate(cx: &mut NodeCx<'_, '_>, y: ValueId, a: &Axis) -> Result<ValueId> {
+    let value = cx.float_or("extrapolation_value", 0.0)?;
+    let at = place(cx, a, Coordinates::TfCropAndResize)?;
+    let zero = cx.c(at, 0.0);
+    let last = cx.extent(&(&a.from - 1), DType::F32)?;
+    let before = cx.cmp(CompareOp::Lt, at, zero)?;
+    let after = cx.cmp(CompareOp::Gt, at, last)?;
+    let outside = cx.bin(BinaryOp::Or, before, after)?;
+    let outside = cx.along(outside, a.axis, cx.rank(y))?;
+    let value = cx.c(y, value.into());
+    cx.select(outside, value, y)
 }
 
 /// The factor by which each element repeats, where that is all the mode does.
@@ -231,7 +276,7 @@ fn whole_factor(a: &Axis, c: Coordinates, n: Nearest) -> Option<i64> {
     let repeats = match c {
         Coordinates::HalfPixel | Coordinates::HalfPixelSymmetric => round,
         Coordinates::Asymmetric | Coordinates::TfHalfPixelForNn => n == Nearest::Floor,
-        Coordinates::PytorchHalfPixel | Coordinates::AlignCorners => false,
+        Coordinates::PytorchHalfPixel | Coordinates::AlignCorners | Coordinates::TfCropAndResize => false,
     };
     let s = match a.scale {
         Some(s) if s.fract() == 0.0 => s as i64,
@@ -288,6 +333,22 @@ fn place(cx: &mut NodeCx<'_, '_>, a: &Axis, c: Coordinates) -> Result<ValueId> {
             let steps = cx.max(steps, one)?;
             let y = cx.mul(i, last)?;
             cx.div(y, steps)
+        }
+        Coordinates::TfCropAndResize => {
+            // From start (in - 1) in steps of (end - start) (in - 1) / (out - 1); a single one in the middle.
+            let one = cx.c(to, 1.0);
+            let last = cx.sub(from, one)?;
+            let steps = cx.sub(to, one)?;
+            let steps = cx.max(steps, one)?;
+            let (start, end) = (f64::from(a.part.0), f64::from(a.part.1));
+            let reach = cx.scale(last, end - start)?;
+            let step = cx.div(reach, steps)?;
+            let y = cx.mul(i, step)?;
+            let first = cx.scale(last, start)?;
+            let y = cx.add(y, first)?;
+            let middle = cx.scale(last, 0.5 * (start + end))?;
+            let single = cx.cmp(CompareOp::Le, to, one)?;
+            cx.select(single, middle, y)
         }
         Coordinates::HalfPixelSymmetric => {
             // offset = in/2 (1 - out / (scale in)): where rounding the output extent left a rest.
@@ -376,7 +437,11 @@ fn cubic(
         let i = clamp_index(cx, raw, &a.from)?;
         let distance = cx.shift(t, -(k as f64))?;
         let distance = cx.un(UnaryOp::Abs, distance)?;
-        let mut w = if k == 0 || k == 1 { inner(cx, distance, coefficient)? } else { outer(cx, distance, coefficient)? };
+        let mut w = if k == 0 || k == 1 {
+            inner(cx, distance, coefficient)?
+        } else {
+            outer(cx, distance, coefficient)?
+        };
         if exclude {
             let inside = cx.cmp(CompareOp::Eq, raw, i)?;
             let zero = cx.c(w, 0.0);

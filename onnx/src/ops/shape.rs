@@ -199,7 +199,8 @@ pub(super) fn range(cx: &mut NodeCx<'_, '_>) -> Out {
     let dtype = cx.dtype(ends[0]);
     let n = if dtype.is_int() {
         let mut e = ends.iter().map(|&v| cx.dims_of(v, "start, limit and delta"));
-        let mut next = || e.next().unwrap_or_else(|| Ok(vec![])).map(|d| d.into_iter().next().unwrap_or(Dim::ZERO));
+        let mut next =
+            || e.next().unwrap_or_else(|| Ok(vec![])).map(|d| d.into_iter().next().unwrap_or(Dim::ZERO));
         let (start, limit, delta) = (next()?, next()?, next()?);
         let Some(step) = delta.as_const().filter(|&s| s != 0) else {
             return Err(cx.bad("delta must be a constant other than 0"));

@@ -44,7 +44,8 @@ pub(super) fn slice(cx: &mut NodeCx<'_, '_>) -> Out {
         let (lo, hi) = if step > 0 { (Dim::ZERO, n.clone()) } else { (Dim::constant(-1), n - 1) };
         let start = place(cx, &starts[k], n, if step > 0 { &Dim::ZERO } else { &lo }, &hi);
         let end = place(cx, &ends[k], n, &lo, &hi);
-        let (span, size) = if step > 0 { (end - &start, step) } else { (&start - end, step.saturating_neg()) };
+        let (span, size) =
+            if step > 0 { (end - &start, step) } else { (&start - end, step.saturating_neg()) };
         let size = span.ceil_div(&Dim::constant(size));
         op.size[a] = if cx.le(&Dim::ZERO, &size) { size } else { size.at_least(&Dim::ZERO) };
         op.start[a] = start;
@@ -227,9 +228,9 @@ fn pad_by_index(
             cx.bin(BinaryOp::Rem, r, period)?
         }
         other => {
-            return Err(cx.bad(format!(
-                "attribute 'mode' must be constant, reflect, edge or wrap, not '{other}'"
-            )));
+            return Err(
+                cx.bad(format!("attribute 'mode' must be constant, reflect, edge or wrap, not '{other}'"))
+            );
         }
     };
     cx.take(x, axis, i)
@@ -248,10 +249,15 @@ fn blocks(cx: &NodeCx<'_, '_>, x: ValueId) -> Result<(Dim, [Dim; 4])> {
 pub(super) fn depth_to_space(cx: &mut NodeCx<'_, '_>) -> Out {
     let x = cx.input(0)?;
     let (s, [n, c, h, w]) = blocks(cx, x)?;
-    let depth = c.div_exact(&(&s * &s)).ok_or_else(|| cx.bad(format!("{c} channels do not divide by {s}^2")))?;
+    let depth =
+        c.div_exact(&(&s * &s)).ok_or_else(|| cx.bad(format!("{c} channels do not divide by {s}^2")))?;
     let (split, perm) = match cx.text_or("mode", "DCR")? {
-        "DCR" => (vec![n.clone(), s.clone(), s.clone(), depth.clone(), h.clone(), w.clone()], [0, 3, 4, 1, 5, 2]),
-        "CRD" => (vec![n.clone(), depth.clone(), s.clone(), s.clone(), h.clone(), w.clone()], [0, 1, 4, 2, 5, 3]),
+        "DCR" => {
+            (vec![n.clone(), s.clone(), s.clone(), depth.clone(), h.clone(), w.clone()], [0, 3, 4, 1, 5, 2])
+        }
+        "CRD" => {
+            (vec![n.clone(), depth.clone(), s.clone(), s.clone(), h.clone(), w.clone()], [0, 1, 4, 2, 5, 3])
+        }
         other => return Err(cx.bad(format!("attribute 'mode' must be DCR or CRD, not '{other}'"))),
     };
     let y = cx.b.reshape(x, split)?;

@@ -97,7 +97,8 @@ fn every_storage_of_every_dtype_reads() {
         fs::write(&path, t.encode_to_vec()).unwrap();
         read_tensor(&path).unwrap()
     };
-    let base = |code: i32| TensorProto { data_type: code, dims: vec![2], name: "t".into(), ..Default::default() };
+    let base =
+        |code: i32| TensorProto { data_type: code, dims: vec![2], name: "t".into(), ..Default::default() };
     for (code, dtype) in [(2, DType::U8), (3, DType::I8), (4, DType::U16), (5, DType::I16), (6, DType::I32)] {
         let (name, l) = read(TensorProto { int32_data: vec![1, 7], ..base(code) });
         assert_eq!((name.as_str(), l.dtype(), l.get_i64(0), l.get_i64(1)), ("t", dtype, 1, 7));

@@ -83,14 +83,18 @@ fn opsets_out_of_range() {
     assert!(import.warnings[0].contains(&format!("opset {}", MAX_OPSET + 1)), "{:?}", import.warnings);
     m.0.opset_import.clear();
     says(&m, &["Relu", "no opset imported"]);
-    let gone = Model::new(10, vec![node("Upsample", &["x"], &["y"], vec![])]).input("x", 1, &["N"]).output("y");
+    let gone =
+        Model::new(10, vec![node("Upsample", &["x"], &["y"], vec![])]).input("x", 1, &["N"]).output("y");
     says(&gone, &["removed with opset 10"]);
 }
 
 #[test]
 fn attributes_and_shapes_that_do_not_fit() {
     let one = |n: NodeProto| model(vec![n]).output("y");
-    says(&one(node("Concat", &["x"], &["y"], vec![int("axis", 4)])), &["Concat 'y'", "axis 4 is out of range"]);
+    says(
+        &one(node("Concat", &["x"], &["y"], vec![int("axis", 4)])),
+        &["Concat 'y'", "axis 4 is out of range"],
+    );
     says(&one(node("Concat", &["x"], &["y"], vec![text("axis", "1")])), &["'axis' must be of type int"]);
     says(&one(node("Add", &["x", ""], &["y"], vec![])), &["Add 'y'", "operand 1 is missing"]);
     let add = Model::new(13, vec![node("Add", &["x", "z"], &["y"], vec![])]);
@@ -126,7 +130,12 @@ fn functions_that_never_end_or_grow_without_bound() {
     m.0.functions = vec![function("A", vec![call("B", "x", "y")]), function("B", vec![call("A", "x", "y")])];
     says(&m, &["function 'A' calls itself"]);
     let mut m = model(vec![call("F0", "x", "y")]).output("y");
-    let twice = |k: usize| function(&format!("F{k}"), vec![call(&format!("F{}", k + 1), "x", "a"), call(&format!("F{}", k + 1), "a", "y")]);
+    let twice = |k: usize| {
+        function(
+            &format!("F{k}"),
+            vec![call(&format!("F{}", k + 1), "x", "a"), call(&format!("F{}", k + 1), "a", "y")],
+        )
+    };
     m.0.functions = (0..40).map(twice).collect();
     m.0.functions.push(function("F40", vec![relu("x", "y")]));
     says(&m, &["expand to more than"]);

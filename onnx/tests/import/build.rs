@@ -12,7 +12,13 @@ use prost::Message;
 /// A node; its name is its first output's.
 pub fn node(op: &str, inputs: &[&str], outputs: &[&str], attribute: Vec<AttributeProto>) -> NodeProto {
     let all = |l: &[&str]| l.iter().map(|s| s.to_string()).collect();
-    NodeProto { op_type: op.into(), input: all(inputs), output: all(outputs), attribute, ..Default::default() }
+    NodeProto {
+        op_type: op.into(),
+        input: all(inputs),
+        output: all(outputs),
+        attribute,
+        ..Default::default()
+    }
 }
 
 pub fn int(name: &str, i: i64) -> AttributeProto {
@@ -46,10 +52,20 @@ pub fn text(name: &str, s: &str) -> AttributeProto {
     }
 }
 pub fn graph_attr(name: &str, g: GraphProto) -> AttributeProto {
-    AttributeProto { name: name.into(), g: Some(g), r#type: AttributeType::Graph as i32, ..Default::default() }
+    AttributeProto {
+        name: name.into(),
+        g: Some(g),
+        r#type: AttributeType::Graph as i32,
+        ..Default::default()
+    }
 }
 pub fn tensor_attr(name: &str, t: TensorProto) -> AttributeProto {
-    AttributeProto { name: name.into(), t: Some(t), r#type: AttributeType::Tensor as i32, ..Default::default() }
+    AttributeProto {
+        name: name.into(),
+        t: Some(t),
+        r#type: AttributeType::Tensor as i32,
+        ..Default::default()
+    }
 }
 
 /// A stored f32 tensor.

@@ -3,7 +3,7 @@
 mod bad_files;
 mod bad_models;
 mod build;
-mod opsets;
 mod operators;
+mod opsets;
 mod structure;
 mod trained;

@@ -56,7 +56,13 @@ fn einsum_sums_what_the_result_leaves_out() {
     let n = |e: &str| node("Einsum", &["a", "b"], &[], vec![text("equation", e)]);
     check(12, n("ij,jk->ki"), &[a.clone(), b.clone()], vec![], &lit(&[2, 2], &[3.0, 11.0, 4.0, 16.0]));
     check(12, n("ij,ij"), &[a.clone(), b.clone()], vec![], &lit(&[], &[20.0]));
-    check(12, n("i...,j...->ij..."), &[a.clone(), b], vec![], &lit(&[2, 2, 2], &[0.0, 2.0, 0.0, 4.0, 2.0, 6.0, 6.0, 12.0]));
+    check(
+        12,
+        n("i...,j...->ij..."),
+        &[a.clone(), b],
+        vec![],
+        &lit(&[2, 2, 2], &[0.0, 2.0, 0.0, 4.0, 2.0, 6.0, 6.0, 12.0]),
+    );
     let trace = node("Einsum", &["a"], &[], vec![text("equation", "ii->i")]);
     check(12, trace, &[a], vec![], &lit(&[2], &[0.0, 3.0]));
 }
@@ -68,7 +74,13 @@ fn transposed_convolution_adds_kernels() {
     let x = lit(&[1, 1, 2], &[1.0, 10.0]);
     let w = || f32s("w", &[1, 1, 2], &[1.0, 2.0]);
     let n = |attrs| node("ConvTranspose", &["a", "w"], &[], attrs);
-    check(11, n(vec![ints("strides", &[2])]), from_ref(&x), vec![w()], &lit(&[1, 1, 4], &[1.0, 2.0, 10.0, 20.0]));
+    check(
+        11,
+        n(vec![ints("strides", &[2])]),
+        from_ref(&x),
+        vec![w()],
+        &lit(&[1, 1, 4], &[1.0, 2.0, 10.0, 20.0]),
+    );
     check(11, n(vec![]), from_ref(&x), vec![w()], &lit(&[1, 1, 3], &[1.0, 12.0, 20.0]));
     let wide = vec![ints("strides", &[3]), ints("output_padding", &[1])];
     check(11, n(wide), from_ref(&x), vec![w()], &lit(&[1, 1, 6], &[1.0, 2.0, 0.0, 10.0, 20.0, 0.0]));
@@ -108,7 +120,12 @@ fn pooling_counts_what_takes_part() {
     let include = vec![pads(), int("count_include_pad", 1)];
     check(13, n("AveragePool", include), from_ref(&x), vec![], &lit(&[1, 1, 2], &[1.0, 3.0]));
     // The last window would begin in the padding at the end: it does not count.
-    let ones = node("MaxPool", &["a"], &[], vec![ints("kernel_shape", &[1]), ints("strides", &[4]), ints("pads", &[0, 1]), ceil()]);
+    let ones = node(
+        "MaxPool",
+        &["a"],
+        &[],
+        vec![ints("kernel_shape", &[1]), ints("strides", &[4]), ints("pads", &[0, 1]), ceil()],
+    );
     check(13, ones, &[x], vec![], &lit(&[1, 1, 1], &[1.0]));
 }
 
@@ -117,11 +134,35 @@ fn gathering() {
     let x = seq(&[2, 3]);
     let i = |shape: &[usize], v: &[i64]| lit64(shape, v);
     let n = |op: &str, attrs| node(op, &["a", "b"], &[], attrs);
-    check(13, n("Gather", vec![int("axis", 1)]), &[x.clone(), i(&[2], &[-1, 0])], vec![], &lit(&[2, 2], &[2.0, 0.0, 5.0, 3.0]));
-    check(13, n("GatherElements", vec![int("axis", 1)]), &[x.clone(), i(&[2, 1], &[2, 0])], vec![], &lit(&[2, 1], &[2.0, 3.0]));
-    check(13, n("GatherND", vec![]), &[x.clone(), i(&[2, 2], &[0, 1, 1, -1])], vec![], &lit(&[2], &[1.0, 5.0]));
+    check(
+        13,
+        n("Gather", vec![int("axis", 1)]),
+        &[x.clone(), i(&[2], &[-1, 0])],
+        vec![],
+        &lit(&[2, 2], &[2.0, 0.0, 5.0, 3.0]),
+    );
+    check(
+        13,
+        n("GatherElements", vec![int("axis", 1)]),
+        &[x.clone(), i(&[2, 1], &[2, 0])],
+        vec![],
+        &lit(&[2, 1], &[2.0, 3.0]),
+    );
+    check(
+        13,
+        n("GatherND", vec![]),
+        &[x.clone(), i(&[2, 2], &[0, 1, 1, -1])],
+        vec![],
+        &lit(&[2], &[1.0, 5.0]),
+    );
     check(13, n("GatherND", vec![]), &[x.clone(), i(&[1, 1], &[1])], vec![], &lit(&[1, 3], &[3.0, 4.0, 5.0]));
-    check(13, n("GatherND", vec![int("batch_dims", 1)]), &[x, i(&[2, 1], &[2, 0])], vec![], &lit(&[2], &[2.0, 3.0]));
+    check(
+        13,
+        n("GatherND", vec![int("batch_dims", 1)]),
+        &[x, i(&[2, 1], &[2, 0])],
+        vec![],
+        &lit(&[2], &[2.0, 3.0]),
+    );
     let hot = node("OneHot", &["a", "d", "v"], &[], vec![]);
     let stored = vec![i64s("d", &[], &[3]), f32s("v", &[2], &[0.0, 9.0])];
     check(13, hot, &[i(&[2], &[-1, 1])], stored, &lit(&[2, 3], &[0.0, 0.0, 9.0, 0.0, 9.0, 0.0]));
@@ -189,11 +230,7 @@ fn rearranging_blocks() {
 #[test]
 fn quantization_rounds_and_saturates() {
     let x = lit(&[4], &[-1000.0, 2.5, 3.5, 1000.0]);
-    let zero = fornax_onnx::proto::TensorProto {
-        data_type: 3,
-        int32_data: vec![10],
-        ..f32s("z", &[], &[])
-    };
+    let zero = fornax_onnx::proto::TensorProto { data_type: 3, int32_data: vec![10], ..f32s("z", &[], &[]) };
     let stored = || vec![f32s("s", &[], &[1.0]), zero.clone()];
     let nodes = vec![
         node("QuantizeLinear", &["a", "s", "z"], &["q"], vec![]),

@@ -18,7 +18,8 @@ fn inputs_and_their_dims() {
     let import = m.import().unwrap();
     let names: Vec<&str> = import.inputs.iter().map(|i| i.name.as_str()).collect();
     assert_eq!(names, ["x", "s"], "an initializer is no input");
-    let dims: Vec<String> = import.inputs[0].dims.iter().map(|d| d.as_symbol().unwrap_or("-").into()).collect();
+    let dims: Vec<String> =
+        import.inputs[0].dims.iter().map(|d| d.as_symbol().unwrap_or("-").into()).collect();
     assert_eq!(dims, ["batch", "x.1", "x.2", "x.3", "x.4", "-"]);
     assert_eq!(import.inputs[0].dims[5], Dim::constant(3));
     assert!(import.inputs[1].rank0 && !import.inputs[0].rank0);
@@ -77,6 +78,22 @@ fn operators_are_what_folding_leaves() {
     assert_eq!(m.import().unwrap().operators, 3, "Mul, Softmax, Relu");
 }
 
+#[test]
+fn constants_of_every_kind_and_of_a_shape() {
+    let constant = |a, o: &str| node("Constant", &[], &[o], vec![a]);
+    let nodes = vec![
+        constant(tensor_attr("value", f32s("", &[2], &[1.0, 2.0])), "a"),
+        constant(floats("value_floats", &[10.0, 20.0]), "b"),
+        constant(float("value_float", 100.0), "c"),
+        node("Shape", &["x"], &["s"], vec![]),
+        node("ConstantOfShape", &["s"], &["d"], vec![tensor_attr("value", f32s("", &[1], &[1000.0]))]),
+        node("Sum", &["a", "b", "c", "d"], &["y"], vec![]),
+    ];
+    let m = Model::new(13, nodes).input("x", 1, &["N", "2"]).output("y");
+    close(&m.run(&[lit(&[1, 2], &[0.0; 2])])[0], &lit(&[1, 2], &[1111.0, 1122.0]));
+    assert_eq!(m.import().unwrap().operators, 0);
+}
+
 fn branch(nodes: Vec<NodeProto>, output: &str) -> GraphProto {
     let output = vec![ValueInfoProto { name: output.into(), ..Default::default() }];
     GraphProto { node: nodes, output, ..Default::default() }
@@ -88,7 +105,12 @@ fn a_known_condition_takes_its_branch() {
     let taken = branch(vec![node("Add", &["x", "bias"], &["p"], vec![])], "p");
     let other = branch(vec![node("Unheard", &["x"], &["q"], vec![])], "q");
     let nodes = vec![
-        node("If", &["cond"], &["y"], vec![graph_attr("then_branch", taken), graph_attr("else_branch", other)]),
+        node(
+            "If",
+            &["cond"],
+            &["y"],
+            vec![graph_attr("then_branch", taken), graph_attr("else_branch", other)],
+        ),
         node("Size", &["x"], &["n"], vec![]),
         node("Equal", &["n", "two"], &["cond"], vec![]),
         node("Sqrt", &["nine"], &["bias"], vec![]),
