@@ -114,7 +114,7 @@ fn compile_error_is_bad_input(error: &fornax_compiler::Error) -> bool {
     use codegen::Error as E;
     use codegen::program::ProgramError;
     match error {
-        fornax_compiler::Error::Internal { .. } => false,
+        fornax_compiler::Error::Internal { .. } | fornax_compiler::Error::Canonicalize(_) => false,
         fornax_compiler::Error::Codegen(error) => match error {
             E::UnknownCpu { .. } | E::UnknownLeaf { .. } | E::CpuLacking { .. } | E::Target { .. } => true,
             // A condition on the model's own shapes that fails whatever it is given.

@@ -127,7 +127,8 @@ fn bench_reports_every_key() {
                 operators kernels bytes_moved arena_bytes weights_bytes peak_rss_bytes version";
     let mut wanted: Vec<&str> = keys.split_whitespace().collect();
     let mut found: Vec<&str> = report.as_object().unwrap().keys().map(String::as_str).collect();
-    (wanted.sort_unstable(), found.sort_unstable());
+    wanted.sort_unstable();
+    found.sort_unstable();
     assert_eq!(found, wanted);
     let number = |key: &str| report[key].as_f64().unwrap();
     assert!(number("p10_ms") <= number("median_ms") && number("median_ms") <= number("p90_ms"));
