@@ -39,3 +39,8 @@ pub use tensor::Tensor;
 
 /// The graphs that [`Model::from_graph`] takes.
 pub use fornax_ir as ir;
+
+/// The code in the README runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

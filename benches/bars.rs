@@ -1,0 +1,149 @@
+//! Every measured promise of the project in one run: value, bar and verdict.
+//!
+//! `cargo bench --bench bars` builds the command in release mode and measures it in processes of its
+//! own, on the real models where their files are there. Timings depend on the machine and on what
+//! else it does: run it on a quiet one. Exits with 1 if a bar is missed.
+
+#![allow(clippy::print_stdout, reason = "a report is what it is for")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+const MODELS: [&str; 11] = [
+    "magika_v3_3",
+    "ppocr_cls_v2",
+    "ppocr_v4_det",
+    "mtcnn_pnet",
+    "mtcnn_rnet",
+    "mtcnn_onet",
+    "dnsmos_sig_bak_ovr",
+    "basic_pitch_nmp",
+    "thai_attacut_sc",
+    "atspm_pair_tcn",
+    "minilm_l6_int8w",
+];
+
+/// A limit on a measured value.
+enum Bar {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+#[derive(Default)]
+struct Report {
+    missed: usize,
+}
+
+impl Report {
+    fn line(&mut self, what: &str, value: f64, unit: &str, bar: Bar) {
+        let (holds, relation, limit) = match bar {
+            Bar::AtMost(limit) => (value <= limit, "<=", limit),
+            Bar::AtLeast(limit) => (value >= limit, ">=", limit),
+        };
+        self.missed += usize::from(!holds);
+        let verdict = if holds { "ok" } else { "MISSED" };
+        println!("{what:<44} {value:>10.3} {relation} {limit:>10.3} {unit:<10} {verdict}");
+    }
+}
+
+fn cargo() -> Command {
+    let mut c = Command::new(env!("CARGO"));
+    c.current_dir(env!("CARGO_MANIFEST_DIR"));
+    c
+}
+
+/// The `fornax` command, built in release mode beside this benchmark.
+fn build_command() -> PathBuf {
+    let built = cargo().args(["build", "--release", "-q", "-p", "fornax-cli"]).status();
+    assert!(built.is_ok_and(|s| s.success()), "the command does not build");
+    let own = std::env::current_exe().expect("this benchmark has a path");
+    own.ancestors().nth(2).expect("it lies in target/release/deps").join("fornax")
+}
+
+/// Lines of another benchmark's output.
+fn bench_lines(package: &str, bench: &str) -> Vec<String> {
+    let out = cargo().args(["bench", "-q", "-p", package, "--bench", bench]).output().expect("cargo runs");
+    assert!(out.status.success(), "{bench}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8_lossy(&out.stdout).lines().map(str::to_string).collect()
+}
+
+/// The numbers before `unit` in the lines that contain `word`.
+fn rates(lines: &[String], word: &str, unit: &str) -> Vec<f64> {
+    let number = |line: &String| line.split(unit).next()?.split_whitespace().last()?.parse::<f64>().ok();
+    lines.iter().filter(|l| l.contains(word)).filter_map(number).collect()
+}
+
+fn best_of(lines: &[String], word: &str, unit: &str) -> f64 {
+    rates(lines, word, unit).into_iter().fold(f64::NAN, f64::max)
+}
+
+fn worst_of(lines: &[String], word: &str, unit: &str) -> f64 {
+    rates(lines, word, unit).into_iter().fold(f64::NAN, f64::min)
+}
+
+/// Bytes of a model's initializers as stored, as `fornax info` says.
+fn initializer_bytes(fornax: &Path, model: &Path) -> f64 {
+    let out = Command::new(fornax).arg("info").arg(model).output().expect("the command runs");
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    let line = text.lines().find(|l| l.starts_with("weights")).expect("info names the weights");
+    let bytes = line.split(',').skip(1).collect::<Vec<_>>().concat();
+    bytes.chars().filter(char::is_ascii_digit).collect::<String>().parse().expect("a byte count")
+}
+
+fn model_bars(report: &mut Report, fornax: &Path) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models");
+    let (mut operators, mut kernels) = (0.0, 0.0);
+    for id in MODELS {
+        let model = root.join("files").join(format!("{id}.onnx"));
+        if !model.exists() {
+            println!(
+                "{id}: skipped, {} is missing (python3 tests/models/fetch.py brings it)",
+                model.display()
+            );
+            continue;
+        }
+        let inputs = root.join("reference").join(format!("{id}.case0.in.npz"));
+        let out =
+            Command::new(fornax).arg("bench").arg(&model).arg("--inputs").arg(&inputs).arg("--json").output();
+        let out = out.expect("the command runs");
+        assert!(out.status.success(), "{id}: {}", String::from_utf8_lossy(&out.stderr));
+        let json: serde_json::Value = serde_json::from_slice(&out.stdout).expect("bench prints JSON");
+        let number = |key: &str| json[key].as_f64().unwrap_or_else(|| panic!("{id}: no number {key}"));
+        let compile = number("import_ms") + number("optimize_ms") + number("codegen_ms");
+        report.line(&format!("{id} import + optimize + codegen"), compile, "ms", Bar::AtMost(1000.0));
+        let limit = 2.0 * initializer_bytes(fornax, &model) + number("arena_bytes") + 60e6;
+        report.line(
+            &format!("{id} peak memory"),
+            number("peak_rss_bytes") / 1e6,
+            "MB",
+            Bar::AtMost(limit / 1e6),
+        );
+        println!("{id:<31} median latency {:>10.3} ms on {} threads", number("median_ms"), number("threads"));
+        operators += number("operators");
+        kernels += number("kernels");
+    }
+    if operators > 0.0 {
+        report.line("kernels per operator, all models", kernels / operators, "", Bar::AtMost(0.6));
+    }
+}
+
+fn main() -> ExitCode {
+    let mut report = Report::default();
+    let fornax = build_command();
+    let leaf = bench_lines("fornax-codegen", "leaf");
+    let gflops = best_of(&leaf, "matrix product", "GFLOP/s");
+    report.line("clif matmul leaf, one core", gflops, "GFLOP/s", Bar::AtLeast(45.0));
+    println!(
+        "{:<44} {:>10.3} GFLOP/s",
+        "  its roof: register-only f32x4 FMA",
+        best_of(&leaf, "register-only", "GFLOP/s")
+    );
+    let interp = bench_lines("fornax-ir", "interp");
+    for word in ["dot", "conv"] {
+        let rate = worst_of(&interp, word, "GMAC/s");
+        report.line(&format!("reference interpreter, slowest {word}"), rate, "GMAC/s", Bar::AtLeast(1.0));
+    }
+    model_bars(&mut report, &fornax);
+    println!("{} bars missed", report.missed);
+    ExitCode::from(u8::from(report.missed > 0))
+}
