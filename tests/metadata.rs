@@ -12,29 +12,15 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("fornax-ir", &[]),
     ("fornax-runtime", &[]),
     ("fornax-codegen", &["fornax-ir", "fornax-runtime"]),
-    (
-        "fornax-compiler",
-        &["fornax-ir", "fornax-runtime", "fornax-codegen"],
-    ),
+    ("fornax-compiler", &["fornax-ir", "fornax-runtime", "fornax-codegen"]),
     ("fornax-onnx", &["fornax-ir"]),
-    (
-        "fornax",
-        &[
-            "fornax-ir",
-            "fornax-runtime",
-            "fornax-compiler",
-            "fornax-onnx",
-        ],
-    ),
+    ("fornax", &["fornax-ir", "fornax-runtime", "fornax-compiler", "fornax-onnx"]),
     ("fornax-cli", &["fornax"]),
 ];
 
 /// Prefixes of foreign crates that one crate of the workspace alone may name.
-const OWNED: &[(&str, &str)] = &[
-    ("egg", "fornax-compiler"),
-    ("cranelift", "fornax-codegen"),
-    ("iced-x86", "fornax-codegen"),
-];
+const OWNED: &[(&str, &str)] =
+    &[("egg", "fornax-compiler"), ("cranelift", "fornax-codegen"), ("iced-x86", "fornax-codegen")];
 
 /// What `cargo metadata` says, for every target and with dev-dependencies. `Cargo.lock` is never changed.
 static METADATA: LazyLock<Value> = LazyLock::new(|| {
@@ -42,13 +28,7 @@ static METADATA: LazyLock<Value> = LazyLock::new(|| {
     let (mut text, mut error) = (None, String::new());
     for network in [&["--offline"][..], &[]] {
         let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args([
-                "metadata",
-                "--format-version",
-                "1",
-                "--locked",
-                "--manifest-path",
-            ])
+            .args(["metadata", "--format-version", "1", "--locked", "--manifest-path"])
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
             .args(network)
             .output()
@@ -78,10 +58,7 @@ fn rule(section: &str, key: &str) -> &'static [toml::Value] {
 
 /// A list of strings in `deny.toml`.
 fn strings(section: &str, key: &str) -> BTreeSet<&'static str> {
-    rule(section, key)
-        .iter()
-        .map(|entry| entry.as_str().expect("a string"))
-        .collect()
+    rule(section, key).iter().map(|entry| entry.as_str().expect("a string")).collect()
 }
 
 fn packages() -> &'static [Value] {
@@ -89,9 +66,7 @@ fn packages() -> &'static [Value] {
 }
 
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {
-    value[key]
-        .as_str()
-        .unwrap_or_else(|| panic!("no {key} in {value}"))
+    value[key].as_str().unwrap_or_else(|| panic!("no {key} in {value}"))
 }
 
 /// The packages of the workspace by name.
@@ -102,21 +77,13 @@ fn members() -> BTreeMap<&'static str, &'static Value> {
         .iter()
         .map(|id| id.as_str().expect("an id"))
         .collect();
-    let inside = packages()
-        .iter()
-        .filter(|package| ids.contains(text(package, "id")));
-    inside
-        .map(|package| (text(package, "name"), package))
-        .collect()
+    let inside = packages().iter().filter(|package| ids.contains(text(package, "id")));
+    inside.map(|package| (text(package, "name"), package)).collect()
 }
 
 /// The names of the packages that `package` declares as dependencies of any kind.
 fn dependencies(package: &Value) -> impl Iterator<Item = &str> {
-    package["dependencies"]
-        .as_array()
-        .expect("a list of dependencies")
-        .iter()
-        .map(|d| text(d, "name"))
+    package["dependencies"].as_array().expect("a list of dependencies").iter().map(|d| text(d, "name"))
 }
 
 #[track_caller]
@@ -135,10 +102,7 @@ enum Licence {
 
 impl Licence {
     fn parse(expression: &str) -> Result<Self, String> {
-        let spaced = expression
-            .replace('(', " ( ")
-            .replace(')', " ) ")
-            .replace('/', " OR ");
+        let spaced = expression.replace('(', " ( ").replace(')', " ) ").replace('/', " OR ");
         let mut words = spaced.split_whitespace().peekable();
         let licence = Self::parse_any(&mut words)?;
         match words.next() {
@@ -147,9 +111,7 @@ impl Licence {
         }
     }
 
-    fn parse_any<'a>(
-        words: &mut std::iter::Peekable<impl Iterator<Item = &'a str>>,
-    ) -> Result<Self, String> {
+    fn parse_any<'a>(words: &mut std::iter::Peekable<impl Iterator<Item = &'a str>>) -> Result<Self, String> {
         let mut terms = vec![Self::parse_all(words)?];
         while words.next_if_eq(&"OR").is_some() {
             terms.push(Self::parse_all(words)?);
@@ -157,9 +119,7 @@ impl Licence {
         Ok(Self::Any(terms))
     }
 
-    fn parse_all<'a>(
-        words: &mut std::iter::Peekable<impl Iterator<Item = &'a str>>,
-    ) -> Result<Self, String> {
+    fn parse_all<'a>(words: &mut std::iter::Peekable<impl Iterator<Item = &'a str>>) -> Result<Self, String> {
         let mut terms = vec![Self::parse_term(words)?];
         while words.next_if_eq(&"AND").is_some() {
             terms.push(Self::parse_term(words)?);
@@ -173,10 +133,7 @@ impl Licence {
         match words.next() {
             Some("(") => {
                 let inner = Self::parse_any(words)?;
-                words
-                    .next_if_eq(&")")
-                    .map(|_| inner)
-                    .ok_or_else(|| "a parenthesis is not closed".to_string())
+                words.next_if_eq(&")").map(|_| inner).ok_or_else(|| "a parenthesis is not closed".to_string())
             }
             None | Some(")" | "OR" | "AND" | "WITH") => Err("a licence is missing".to_string()),
             Some(name) if words.next_if_eq(&"WITH").is_some() => match words.next() {
@@ -208,8 +165,7 @@ impl Licence {
 #[test]
 fn licence_expressions_are_evaluated() {
     let allowed = |name: &str| ["MIT", "Zlib", "Apache-2.0 WITH LLVM-exception"].contains(&name);
-    let check =
-        |expression: &str| Licence::parse(expression).map(|licence| licence.satisfied(&allowed));
+    let check = |expression: &str| Licence::parse(expression).map(|licence| licence.satisfied(&allowed));
     for accepted in [
         "MIT",
         "GPL-3.0 OR MIT",
@@ -221,18 +177,12 @@ fn licence_expressions_are_evaluated() {
     ] {
         assert_eq!(check(accepted), Ok(true), "{accepted}");
     }
-    for refused in [
-        "Apache-2.0",
-        "MIT AND GPL-3.0",
-        "MIT WITH LLVM-exception",
-        "(MIT OR Zlib) AND GPL-3.0",
-        "mit",
-    ] {
+    for refused in
+        ["Apache-2.0", "MIT AND GPL-3.0", "MIT WITH LLVM-exception", "(MIT OR Zlib) AND GPL-3.0", "mit"]
+    {
         assert_eq!(check(refused), Ok(false), "{refused}");
     }
-    for malformed in [
-        "", "MIT OR", "MIT Zlib", "(MIT", "MIT)", "MIT WITH", "AND MIT",
-    ] {
+    for malformed in ["", "MIT OR", "MIT Zlib", "(MIT", "MIT)", "MIT WITH", "AND MIT"] {
         assert!(check(malformed).is_err(), "{malformed}");
     }
 }
@@ -251,26 +201,17 @@ fn every_licence_is_allowed_and_every_allowed_licence_is_used() {
         let licence = match Licence::parse(expression) {
             Ok(licence) => licence,
             Err(error) => {
-                problems.push(format!(
-                    "{name}: {expression:?} is no licence expression: {error}"
-                ));
+                problems.push(format!("{name}: {expression:?} is no licence expression: {error}"));
                 continue;
             }
         };
         if !licence.satisfied(&|name| allow.contains(name)) {
             problems.push(format!("{name}: deny.toml does not allow {expression:?}"));
         }
-        used.extend(
-            allow
-                .iter()
-                .copied()
-                .filter(|entry| licence.mentions(entry)),
-        );
+        used.extend(allow.iter().copied().filter(|entry| licence.mentions(entry)));
     }
     problems.extend(
-        allow
-            .difference(&used)
-            .map(|entry| format!("deny.toml allows {entry:?}, which no package has")),
+        allow.difference(&used).map(|entry| format!("deny.toml allows {entry:?}, which no package has")),
     );
     assert_none(problems);
 }
@@ -279,14 +220,9 @@ fn every_licence_is_allowed_and_every_allowed_licence_is_used() {
 fn no_banned_crate_is_used() {
     let mut problems = Vec::new();
     for ban in rule("bans", "deny") {
-        let (name, reason) = (
-            ban["crate"].as_str().expect("a name"),
-            ban["reason"].as_str().expect("a reason"),
-        );
-        if packages()
-            .iter()
-            .any(|package| text(package, "name") == name)
-        {
+        let (name, reason) =
+            (ban["crate"].as_str().expect("a name"), ban["reason"].as_str().expect("a reason"));
+        if packages().iter().any(|package| text(package, "name") == name) {
             problems.push(format!("{name} is banned: {reason}"));
         }
     }
@@ -298,15 +234,9 @@ fn every_requirement_names_a_version() {
     assert_eq!(RULES["bans"]["wildcards"].as_str(), Some("deny"));
     let mut problems = Vec::new();
     for (name, member) in members() {
-        for dependency in member["dependencies"]
-            .as_array()
-            .expect("a list of dependencies")
-        {
+        for dependency in member["dependencies"].as_array().expect("a list of dependencies") {
             if text(dependency, "req") == "*" && dependency["path"].is_null() {
-                problems.push(format!(
-                    "{name} takes any version of {}",
-                    text(dependency, "name")
-                ));
+                problems.push(format!("{name} takes any version of {}", text(dependency, "name")));
             }
         }
     }
@@ -318,10 +248,7 @@ fn every_source_is_allowed() {
     for policy in ["unknown-registry", "unknown-git"] {
         assert_eq!(RULES["sources"][policy].as_str(), Some("deny"), "{policy}");
     }
-    let (registries, repositories) = (
-        strings("sources", "allow-registry"),
-        strings("sources", "allow-git"),
-    );
+    let (registries, repositories) = (strings("sources", "allow-registry"), strings("sources", "allow-git"));
     let members = members();
     let mut problems = Vec::new();
     for package in packages() {
@@ -330,9 +257,7 @@ fn every_source_is_allowed() {
             None => members.contains_key(name),
             Some(source) => match source.split_once('+') {
                 Some(("registry" | "sparse", url)) => registries.contains(url),
-                Some(("git", url)) => {
-                    repositories.contains(url.split(['?', '#']).next().unwrap_or(url))
-                }
+                Some(("git", url)) => repositories.contains(url.split(['?', '#']).next().unwrap_or(url)),
                 _ => false,
             },
         };
@@ -349,20 +274,14 @@ fn crates_keep_to_their_layer() {
     let members = members();
     let mut problems = Vec::new();
     for name in layers.keys().filter(|name| !members.contains_key(*name)) {
-        problems.push(format!(
-            "{name} has a layer and is no crate of the workspace"
-        ));
+        problems.push(format!("{name} has a layer and is no crate of the workspace"));
     }
     for (name, member) in &members {
         let Some(below) = layers.get(name) else {
-            problems.push(format!(
-                "{name} has no layer: say in LAYERS what it may depend on"
-            ));
+            problems.push(format!("{name} has no layer: say in LAYERS what it may depend on"));
             continue;
         };
-        for dependency in
-            dependencies(member).filter(|d| members.contains_key(d) && !below.contains(d))
-        {
+        for dependency in dependencies(member).filter(|d| members.contains_key(d) && !below.contains(d)) {
             problems.push(format!("{name} must not depend on {dependency}"));
         }
     }
@@ -382,32 +301,14 @@ fn layers_hide_what_they_must() {
         seen
     };
     let forbidden = [
-        (
-            "fornax-runtime",
-            [
-                "fornax-ir",
-                "fornax-compiler",
-                "fornax-codegen",
-                "fornax-onnx",
-            ]
-            .as_slice(),
-        ),
-        (
-            "fornax-onnx",
-            &["fornax-compiler", "fornax-codegen", "fornax-runtime"],
-        ),
+        ("fornax-runtime", ["fornax-ir", "fornax-compiler", "fornax-codegen", "fornax-onnx"].as_slice()),
+        ("fornax-onnx", &["fornax-compiler", "fornax-codegen", "fornax-runtime"]),
         ("fornax-compiler", &["fornax-onnx", "fornax"]),
-        (
-            "fornax-codegen",
-            &["fornax-compiler", "fornax-onnx", "fornax"],
-        ),
+        ("fornax-codegen", &["fornax-compiler", "fornax-onnx", "fornax"]),
     ];
     for (from, hidden) in forbidden {
         let seen = reach(from);
-        assert!(
-            hidden.iter().all(|name| !seen.contains(name)),
-            "{from} reaches {seen:?}"
-        );
+        assert!(hidden.iter().all(|name| !seen.contains(name)), "{from} reaches {seen:?}");
     }
     assert_eq!(layers["fornax-cli"], ["fornax"]);
 }
@@ -417,14 +318,10 @@ fn backends_have_one_owner() {
     let mut problems = Vec::new();
     for (name, member) in members() {
         for dependency in dependencies(member) {
-            for (prefix, owner) in OWNED
-                .iter()
-                .filter(|(prefix, _)| dependency.starts_with(prefix))
-            {
+            for (prefix, owner) in OWNED.iter().filter(|(prefix, _)| dependency.starts_with(prefix)) {
                 if name != *owner {
-                    problems.push(format!(
-                        "{name} depends on {dependency}; {prefix} belongs to {owner} alone"
-                    ));
+                    problems
+                        .push(format!("{name} depends on {dependency}; {prefix} belongs to {owner} alone"));
                 }
             }
         }
@@ -436,11 +333,7 @@ fn backends_have_one_owner() {
 fn crates_share_edition_lints_and_rust_version() {
     let mut problems = Vec::new();
     for (name, member) in members() {
-        for (key, expected) in [
-            ("edition", "2024"),
-            ("rust_version", "1.95"),
-            ("license", "Apache-2.0"),
-        ] {
+        for (key, expected) in [("edition", "2024"), ("rust_version", "1.95"), ("license", "Apache-2.0")] {
             if member[key].as_str() != Some(expected) {
                 problems.push(format!("{name}: {key} is {}, not {expected}", member[key]));
             }
@@ -448,14 +341,10 @@ fn crates_share_edition_lints_and_rust_version() {
         let manifest =
             std::fs::read_to_string(text(member, "manifest_path")).expect("a crate has a manifest");
         let manifest: toml::Table = manifest.parse().expect("a manifest is TOML");
-        let inherits = manifest
-            .get("lints")
-            .and_then(|lints| lints.get("workspace"))
-            .and_then(toml::Value::as_bool);
+        let inherits =
+            manifest.get("lints").and_then(|lints| lints.get("workspace")).and_then(toml::Value::as_bool);
         if inherits != Some(true) {
-            problems.push(format!(
-                "{name}: the manifest lacks `lints.workspace = true`"
-            ));
+            problems.push(format!("{name}: the manifest lacks `lints.workspace = true`"));
         }
     }
     assert_none(problems);

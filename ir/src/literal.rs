@@ -192,7 +192,10 @@ mod tests {
         let raw = Bytes::from(vec![0u8, 1, 0, 0, 0, 2, 0, 0, 0]);
         let l = Literal::from_bytes(DType::I32, &[2], raw.slice(1..)).unwrap();
         assert_eq!(&*l.to_slice::<i32>().unwrap(), &[1, 2]);
-        assert!(matches!(Literal::from_bytes(DType::I32, &[3], raw), Err(LiteralError::Size { want: 12, got: 9, .. })));
+        assert!(matches!(
+            Literal::from_bytes(DType::I32, &[3], raw),
+            Err(LiteralError::Size { want: 12, got: 9, .. })
+        ));
         assert!(matches!(Literal::zeros(DType::F32, &[usize::MAX, 2]), Err(LiteralError::TooLarge(_))));
         assert!(l.to_slice::<f32>().is_err());
         assert_eq!(Literal::scalar(i64::MAX).get_i64(0), i64::MAX);

@@ -229,12 +229,15 @@ impl Scalar {
             }
             d => (0, (u64::MAX >> (64 - d.bytes() as u32 * 8)) as i64),
         };
-        Scalar::from_i64(dtype, match op {
-            ReduceOp::Sum => 0,
-            ReduceOp::Prod => 1,
-            ReduceOp::Max => lo,
-            ReduceOp::Min => hi,
-        })
+        Scalar::from_i64(
+            dtype,
+            match op {
+                ReduceOp::Sum => 0,
+                ReduceOp::Prod => 1,
+                ReduceOp::Max => lo,
+                ReduceOp::Min => hi,
+            },
+        )
     }
 }
 

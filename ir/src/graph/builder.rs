@@ -2,7 +2,10 @@
 //! integer tensors that follow from shapes are known symbolically from the start.
 
 use super::ops::*;
-use super::{Const, ConstId, Graph, GraphError, Input, Loc, LocId, Node, OpError, Output, SymValue, TensorType, ValueId};
+use super::{
+    Const, ConstId, Graph, GraphError, Input, Loc, LocId, Node, OpError, Output, SymValue, TensorType,
+    ValueId,
+};
 use crate::dim::Dim;
 use crate::dtype::DType;
 use crate::literal::Literal;
@@ -123,17 +126,20 @@ impl Builder {
             return Ok(v);
         }
         let (op, inputs) = key;
-        let (ty, sym) = self.infer(&op, &inputs).map_err(|source| GraphError {
-            loc: self.graph.loc_text(self.loc).to_string(),
-            source,
-        })?;
+        let (ty, sym) = self
+            .infer(&op, &inputs)
+            .map_err(|source| GraphError { loc: self.graph.loc_text(self.loc).to_string(), source })?;
         let value = ValueId(self.graph.nodes.len() as u32);
         self.graph.nodes.push(Node { op: op.clone(), inputs: inputs.clone(), ty, sym, loc: self.loc });
         self.known.insert((op, inputs), value);
         Ok(value)
     }
 
-    fn infer(&mut self, op: &Op, inputs: &[ValueId]) -> std::result::Result<(TensorType, Option<SymValue>), OpError> {
+    fn infer(
+        &mut self,
+        op: &Op,
+        inputs: &[ValueId],
+    ) -> std::result::Result<(TensorType, Option<SymValue>), OpError> {
         let row = op.row();
         if inputs.len() < row.min_arity || inputs.len() > row.max_arity {
             let want = match (row.min_arity, row.max_arity) {
@@ -145,7 +151,13 @@ impl Builder {
         }
         let g = &mut self.graph;
         let types: Vec<&TensorType> = inputs.iter().map(|v| &g.nodes[v.index()].ty).collect();
-        let mut cx = InferCx { inputs: &g.inputs, consts: &g.consts, ranges: &g.ranges, guards: &mut g.guards, loc: self.loc };
+        let mut cx = InferCx {
+            inputs: &g.inputs,
+            consts: &g.consts,
+            ranges: &g.ranges,
+            guards: &mut g.guards,
+            loc: self.loc,
+        };
         let before = cx.guards.len();
         let inferred = op.meaning().infer(&mut cx, &types);
         if inferred.is_err() {
@@ -156,7 +168,11 @@ impl Builder {
         let count = ty.elements().as_const();
         let sym = if small && count.is_some_and(|n| n <= SymValue::MAX as i64) {
             let syms: Vec<_> = inputs.iter().map(|v| g.nodes[v.index()].sym.as_ref()).collect();
-            if let Op::Const(c) = op { literal_sym(&g.consts[c.index()].literal) } else { op.meaning().symbolic(&syms, &types, &ty) }
+            if let Op::Const(c) = op {
+                literal_sym(&g.consts[c.index()].literal)
+            } else {
+                op.meaning().symbolic(&syms, &types, &ty)
+            }
         } else {
             None
         };
@@ -208,7 +224,8 @@ impl Builder {
     }
     /// Permutes the axes (nothing for the identity).
     pub fn permute(&mut self, x: ValueId, perm: &[u32]) -> Result<ValueId> {
-        let identity = perm.iter().enumerate().all(|(i, &p)| i == p as usize) && perm.len() == self.shape(x).len();
+        let identity =
+            perm.iter().enumerate().all(|(i, &p)| i == p as usize) && perm.len() == self.shape(x).len();
         if identity { Ok(x) } else { self.add(Permute { perm: perm.to_vec() }, &[x]) }
     }
     /// Reduces over axes, which vanish.
@@ -240,7 +257,10 @@ impl Builder {
             return Err(self.error(OpError::Shape { op: "broadcast", what }));
         }
         let first = (shape.len() - rank) as u32;
-        self.add(Broadcast { shape: shape.to_vec(), axes: (0..rank as u32).map(|i| i + first).collect() }, &[x])
+        self.add(
+            Broadcast { shape: shape.to_vec(), axes: (0..rank as u32).map(|i| i + first).collect() },
+            &[x],
+        )
     }
     /// Broadcasts all values to their common shape by NumPy's rule. Symbolic extents that are not
     /// provably equal become guards.
@@ -264,7 +284,13 @@ impl Builder {
             return Ok(a.clone());
         }
         let g = &mut self.graph;
-        let mut cx = InferCx { inputs: &g.inputs, consts: &g.consts, ranges: &g.ranges, guards: &mut g.guards, loc: self.loc };
+        let mut cx = InferCx {
+            inputs: &g.inputs,
+            consts: &g.consts,
+            ranges: &g.ranges,
+            guards: &mut g.guards,
+            loc: self.loc,
+        };
         cx.equal("broadcast", a, b, "extents must be equal or 1").map_err(|e| self.error(e))
     }
     /// An error at the present location.
