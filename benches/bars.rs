@@ -9,19 +9,10 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-const MODELS: [&str; 11] = [
-    "magika_v3_3",
-    "ppocr_cls_v2",
-    "ppocr_v4_det",
-    "mtcnn_pnet",
-    "mtcnn_rnet",
-    "mtcnn_onet",
-    "dnsmos_sig_bak_ovr",
-    "basic_pitch_nmp",
-    "thai_attacut_sc",
-    "atspm_pair_tcn",
-    "minilm_l6_int8w",
-];
+#[path = "../tests/common/mod.rs"]
+mod common;
+
+use common::MODELS;
 
 /// A limit on a measured value.
 enum Bar {

@@ -10,7 +10,7 @@ use crate::dim::Dim;
 use crate::dtype::DType;
 use crate::literal::Literal;
 use crate::scalar::{BinaryOp, CompareOp, ReduceOp, Scalar, UnaryOp};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
 /// A graph in the making.
@@ -179,18 +179,11 @@ impl Builder {
         Ok((ty, sym))
     }
 
-    /// Ends building: checks the outputs and drops repeated guards.
+    /// Ends building: drops repeated guards.
     pub fn finish(self) -> Graph {
         let mut graph = self.graph;
-        let mut seen: Vec<(super::GuardKind, Dim, Dim)> = vec![];
-        graph.guards.retain(|g| {
-            let key = (g.kind, g.lhs.clone(), g.rhs.clone());
-            let fresh = !seen.contains(&key);
-            if fresh {
-                seen.push(key);
-            }
-            fresh
-        });
+        let mut seen = FxHashSet::default();
+        graph.guards.retain(|g| seen.insert((g.kind, g.lhs.clone(), g.rhs.clone())));
         graph
     }
 

@@ -1,4 +1,4 @@
-//! The text form of graphs: what [`print`] writes, [`parse`] reads back as the same graph.
+//! The text form of graphs: what [`print()`] writes, [`parse`] reads back as the same graph.
 //!
 //! ```text
 //! graph "mlp" {
