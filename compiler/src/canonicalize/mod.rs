@@ -1,6 +1,6 @@
 //! Canonicalization: one spelling for equal computations, before fusion decides anything.
 //!
-//! An ordered list of named passes ([`PASSES`]). Each sweeps the live nodes once, in order, and
+//! An ordered list of named passes ([`pass_names`]). Each sweeps the live nodes once, in order, and
 //! builds a new graph whose nodes are hash-consed: equal nodes are one node. Nothing recurses over
 //! the graph and nothing is repeated to a fixpoint, so time is linear in the number of nodes.
 //!
@@ -88,7 +88,7 @@ pub fn pass_names() -> impl Iterator<Item = &'static str> {
 /// Brings a graph into canonical form.
 ///
 /// # Errors
-/// [`Error`], when a pass makes an invalid graph: a defect of the compiler.
+/// [`enum@Error`], when a pass makes an invalid graph: a defect of the compiler.
 pub fn canonicalize(graph: Graph, options: &CanonicalizeOptions) -> Result<Graph, Error> {
     let mut graph = dead_code::remove(graph);
     for &(pass, run) in PASSES {
