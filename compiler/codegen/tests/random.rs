@@ -23,6 +23,8 @@ struct Gen {
     dtype: DType,
     /// The axis along which most loads and stores are contiguous.
     along: Option<AxisId>,
+    /// How likely they are, in percent; else strides and masks are as they come.
+    contiguous: usize,
 }
 
 impl Gen {
@@ -53,6 +55,7 @@ impl Gen {
             buffers: Vec::new(),
             dtype,
             along: None,
+            contiguous: 97,
         }
     }
 
@@ -86,7 +89,7 @@ impl Gen {
     /// A load through coordinates of random axes, some of which leave their range and are masked.
     fn load(&mut self, dtype: DType, among: &[AxisId]) -> (ValueId, Mask) {
         let mut unused: Vec<AxisId> = among.to_vec();
-        let along = self.along.filter(|_| self.rng.chance(97));
+        let along = self.along.filter(|_| self.rng.chance(self.contiguous));
         if self.rng.chance(20) {
             unused.retain(|&a| Some(a) != along);
         }
@@ -218,7 +221,8 @@ impl Gen {
             let k = self.rng.below(order.len());
             order.swap(0, k);
         }
-        if let Some(k) = order.iter().position(|&a| Some(a) == self.along) {
+        if let Some(k) = order.iter().position(|&a| Some(a) == self.along && self.rng.chance(self.contiguous))
+        {
             let along = order.remove(k);
             order.push(along);
         }
@@ -237,6 +241,7 @@ impl Gen {
     }
 
     fn kernel(mut self, seed: u64) -> (Kernel, Vec<Vec<u8>>, Vec<i64>) {
+        self.contiguous = if seed % 3 == 0 { 40 } else { 97 };
         let parallel = self.rng.below(4);
         let reduces = if self.rng.chance(60) { 1 + self.rng.below(3) } else { 0 };
         for _ in 0..parallel {

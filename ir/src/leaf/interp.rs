@@ -230,6 +230,8 @@ impl Run<'_, '_> {
                 let start = self.one(*a).as_i64();
                 each(&|l| Scalar::i64(start.wrapping_add(l as i64)))
             }
+            Inst::Pack(values) => values.iter().map(|v| self.one(*v)).collect(),
+            Inst::Lane(a, k) => vec![arg(*a, *k as usize)],
             Inst::Unary(o, a) => each(&|l| eval::unary(*o, arg(*a, l))),
             Inst::Binary(o, a, b) => each(&|l| eval::binary(*o, arg(*a, l), arg(*b, l))),
             Inst::Compare(o, a, b) => each(&|l| Scalar::bool(eval::compare(*o, arg(*a, l), arg(*b, l)))),

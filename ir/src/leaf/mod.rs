@@ -71,6 +71,10 @@ pub enum Inst {
     Splat(ValueId),
     /// Lane k is `value + k`; of a one-lane i64 (index vectors).
     Ramp(ValueId),
+    /// Lane k is the k-th of these one-lane values.
+    Pack(Vec<ValueId>),
+    /// The lane of that number, as a one-lane value.
+    Lane(ValueId, u32),
     /// Lane by lane.
     Unary(UnaryOp, ValueId),
     /// Lane by lane.

@@ -63,6 +63,14 @@ impl fmt::Display for Op {
             Inst::LoadIf(c, at) => write!(f, "load_if {t} %{c}, {at}"),
             Inst::Splat(a) => write!(f, "splat {t} %{a}"),
             Inst::Ramp(a) => write!(f, "ramp {t} %{a}"),
+            Inst::Pack(lanes) => {
+                write!(f, "pack {t}")?;
+                lanes.iter().enumerate().try_for_each(|(k, v)| match k {
+                    0 => write!(f, " %{v}"),
+                    _ => write!(f, ", %{v}"),
+                })
+            }
+            Inst::Lane(a, k) => write!(f, "lane {t} %{a}, {k}"),
             Inst::Unary(o, a) => write!(f, "{o} {t} %{a}"),
             Inst::Binary(o, a, b) => write!(f, "{o} {t} %{a}, %{b}"),
             Inst::Compare(o, a, b) => write!(f, "{o} {t} %{a}, %{b}"),
@@ -277,6 +285,14 @@ fn operation(line: &mut Line<'_>, name: &str, ty: Type) -> Result<Inst, TextErro
         "load_if" => Inst::LoadIf(then(line)?, addr(line)?),
         "splat" => Inst::Splat(line.value()?),
         "ramp" => Inst::Ramp(line.value()?),
+        "pack" => {
+            let mut lanes = vec![line.value()?];
+            while line.eat(",") {
+                lanes.push(line.value()?);
+            }
+            Inst::Pack(lanes)
+        }
+        "lane" => Inst::Lane(then(line)?, line.count("the number of a lane")?),
         "select" => line.three_values().map(|(c, a, b)| Inst::Select(c, a, b))?,
         "cast" => Inst::Cast(line.value()?),
         "bitcast" => Inst::Bitcast(line.value()?),

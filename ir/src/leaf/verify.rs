@@ -104,6 +104,8 @@ pub enum Fault {
     NoInt(u32),
     #[error("{0} lanes; a power of two up to {MAX_LANES} is allowed")]
     Lanes(u32),
+    #[error("lane {lane} of {of} does not exist")]
+    NoLane { lane: u32, of: Type },
     #[error("operand %{0} is no value that is visible here")]
     NoOperand(ValueId),
     #[error("operand %{value} is {found}, expected {expected}")]
@@ -323,6 +325,15 @@ impl Check<'_> {
             Inst::Load(a) | Inst::LoadSplat(a) => self.access(a, now, op.ty.dtype).map(|()| op.ty)?,
             Inst::Splat(a) => self.expect(*a, now, scalar).map(|()| op.ty)?,
             Inst::Ramp(a) => self.expect(*a, now, INDEX).map(|()| with(DType::I64))?,
+            Inst::Pack(values) => {
+                values.iter().try_for_each(|v| self.expect(*v, now, scalar))?;
+                let ty = Type { lanes: u32::try_from(values.len()).unwrap_or(u32::MAX), ..op.ty };
+                lanes(ty).map(|()| ty)?
+            }
+            Inst::Lane(a, k) => match self.operand(*a, now)? {
+                ty if *k < ty.lanes => Type::scalar(ty.dtype),
+                ty => return Err(Fault::NoLane { lane: *k, of: ty }),
+            },
             Inst::Unary(o, a) => {
                 let ty = defined(self.operand(*a, now)?, o.name(), |d| eval::unary_accepts(*o, d))?;
                 Type { dtype: eval::unary_result(*o, ty.dtype), ..ty }

@@ -17,10 +17,10 @@ pub(super) fn emit(
     pos: &mut Position,
     plan: &StagePlan<'_>,
 ) -> Result<(), String> {
-    let proven = vec![false; plan.conds.count()];
+    let known = vec![None; plan.conds.count()];
     let lanes = if plan.mode == Mode::Along { plan.vector } else { None };
     let tile = lanes.map_or(Tile::POINT, |(_, vecs, lanes)| Tile { rows: 1, vecs, lanes });
-    let mut nest = Nest { driver, plan, pos, proven, tile, trips: FxHashMap::default() };
+    let mut nest = Nest { driver, plan, pos, known, decisions: 0, tile, trips: FxHashMap::default() };
     let all = nest.plan.all_reduce_mask();
     for axis in 0..nest.pos.axes.len() {
         // Positions of another stage's axes of the same number are not this one's.
@@ -31,12 +31,17 @@ pub(super) fn emit(
     nest.level(b, 0)
 }
 
+/// Most conditions of a stage that are decided by branches around its loops.
+const MAX_DECISIONS: u32 = 24;
+
 struct Nest<'n, 'd> {
     driver: &'n mut Driver<'d>,
     plan: &'n StagePlan<'n>,
     pos: &'n mut Position,
-    /// Conditions known to hold in the present tile.
-    proven: Vec<bool>,
+    /// What is known of each condition in the present tile.
+    known: Vec<Option<bool>>,
+    /// Conditions decided by a branch so far.
+    decisions: u32,
     /// The present tile.
     tile: Tile,
     /// Trip counts of the leaf's loops.
@@ -55,6 +60,9 @@ struct Borders {
 
 impl Nest<'_, '_> {
     fn level(&mut self, b: &mut FunctionBuilder<'_>, depth: usize) -> Result<(), String> {
+        if let Some(cond) = self.decidable(depth) {
+            return self.decide(b, depth, cond);
+        }
         let Some(&axis) = self.plan.nest.get(depth) else { return self.leaf(b) };
         let choices = self.choices(axis);
         let runs = self.plan.leaf_axis() == Some(axis);
@@ -85,9 +93,9 @@ impl Nest<'_, '_> {
                 other
             });
             self.tile = tile;
-            let was = self.proven.clone();
+            let was = self.known.clone();
             if points > 1 {
-                borders.interior.iter().for_each(|&c| self.proven[c] = true);
+                borders.interior.iter().for_each(|&c| self.known[c] = Some(true));
             }
             let advance = if runs {
                 let trips = self.trips(b, room, points);
@@ -97,7 +105,7 @@ impl Nest<'_, '_> {
                 b.ins().iconst(types::I64, points)
             };
             self.level(b, depth + 1)?;
-            self.proven = was;
+            self.known = was;
             let next = b.ins().iadd(at, advance);
             b.ins().jump(head, &[BlockArg::Value(next)]);
             if let Some(other) = after {
@@ -106,6 +114,44 @@ impl Nest<'_, '_> {
         }
         self.tile = before;
         b.switch_to_block(done);
+        Ok(())
+    }
+
+    /// A condition that is the same for all points of the loops from `depth` on, and not known yet.
+    /// There are leaves for both cases, so only pointwise stages have such, and not many.
+    fn decidable(&self, depth: usize) -> Option<CondId> {
+        if self.plan.mode != Mode::Map || self.decisions >= MAX_DECISIONS {
+            return None;
+        }
+        let nest = &self.plan.nest;
+        let fixed = match nest.get(depth) {
+            Some(&axis) => self.outside(axis) & !(1 << axis),
+            None => nest.last().map_or(0, |&axis| self.outside(axis)),
+        };
+        let conds = &self.plan.conds;
+        (0..conds.count()).find(|&c| {
+            let tiled = self.plan.rows.filter(|_| self.tile.rows > 1).map(|r| r.0);
+            let mut runs = tiled.into_iter().chain(self.plan.leaf_axis());
+            let same = |a: AxisId| conds.axes(c) & (1 << a) == 0 || self.plan.split(c, a) == Split::Uniform;
+            self.known[c].is_none() && !conds.has_values(c) && conds.axes(c) & !fixed == 0 && runs.all(same)
+        })
+    }
+
+    /// The loops from `depth` on, once for each outcome of a condition.
+    fn decide(&mut self, b: &mut FunctionBuilder<'_>, depth: usize, cond: CondId) -> Result<(), String> {
+        self.decisions += 1;
+        let holds = self.pos.holds(b, self.plan.conds.get(cond));
+        let (yes, no, join) = (b.create_block(), b.create_block(), b.create_block());
+        b.ins().brif(holds, yes, &[], no, &[]);
+        for (block, outcome) in [(yes, true), (no, false)] {
+            b.switch_to_block(block);
+            let was = self.known.clone();
+            self.plan.conds.learn(cond, outcome, &mut self.known);
+            self.level(b, depth)?;
+            self.known = was;
+            b.ins().jump(join, &[]);
+        }
+        b.switch_to_block(join);
         Ok(())
     }
 
@@ -127,8 +173,8 @@ impl Nest<'_, '_> {
         let tile = self.tile;
         let extent = self.plan.extent(axis).as_const();
         let whole = self.pos.ranges[axis as usize].is_none();
-        let conds =
-            (0..self.plan.conds.count()).any(|c| !self.proven[c] && self.plan.split(c, axis) != Split::No);
+        let conds = (0..self.plan.conds.count())
+            .any(|c| self.known[c].is_none() && self.plan.split(c, axis) != Split::No);
         // With a constant range and no borders the remainder is known.
         let known = extent.filter(|_| whole && !conds);
         let mut choices = Vec::new();
@@ -168,7 +214,7 @@ impl Nest<'_, '_> {
         let mut borders = Borders::none(end);
         for c in 0..self.plan.conds.count() {
             let split = self.plan.split(c, axis);
-            if self.proven[c] || split == Split::No {
+            if self.known[c].is_some() || split == Split::No {
                 continue;
             }
             let cond = self.plan.conds.get(c);
@@ -204,7 +250,7 @@ impl Nest<'_, '_> {
 
     fn leaf(&mut self, b: &mut FunctionBuilder<'_>) -> Result<(), String> {
         for part in self.plan.parts(self.tile) {
-            let built = self.plan.build(part, self.tile, &self.proven)?;
+            let built = self.plan.build(part, self.tile, &self.known)?;
             self.driver.emitter.supports(&built.leaf)?;
             self.call(b, &built);
             self.driver.frame_bytes = self.driver.frame_bytes.max(built.frame);

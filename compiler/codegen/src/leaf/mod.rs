@@ -51,7 +51,9 @@ pub(crate) fn for_each_operand(inst: &Inst, mut f: impl FnMut(ValueId)) {
     match inst {
         Inst::Const(_) | Inst::Int(_) | Inst::Counter(_) => {}
         Inst::Load(a) | Inst::LoadSplat(a) => a.value.into_iter().for_each(f),
+        Inst::Pack(lanes) => lanes.iter().copied().for_each(f),
         Inst::Splat(a)
+        | Inst::Lane(a, _)
         | Inst::Ramp(a)
         | Inst::Unary(_, a)
         | Inst::Cast(a)

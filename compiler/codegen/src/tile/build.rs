@@ -59,11 +59,11 @@ impl StagePlan<'_> {
         }
     }
 
-    /// The leaf of one part of a tile; `proven` are the conditions the driver has shown to hold in it.
+    /// The leaf of one part of a tile; `known` is what the driver has found out about the conditions there.
     ///
     /// # Errors
     /// More loops than a leaf has.
-    pub fn build(&self, part: Part, tile: Tile, proven: &[bool]) -> Result<Built, String> {
+    pub fn build(&self, part: Part, tile: Tile, known: &[Option<bool>]) -> Result<Built, String> {
         let mut tile = tile;
         let loops: Vec<LoopSpec> = match (self.mode, part) {
             (_, Part::End) => Vec::new(),
@@ -85,7 +85,7 @@ impl StagePlan<'_> {
             return Err(format!("{} reduce axes; a stage may have {MAX_LOOPS}", loops.len()));
         }
         let mut leaf = Assembly {
-            p: Points::new(self, tile, proven, loops),
+            p: Points::new(self, tile, known, loops),
             part,
             clamps: Vec::new(),
             live: Vec::new(),
@@ -135,11 +135,11 @@ impl Assembly<'_, '_> {
         }
     }
 
-    /// Rows and registers of the tile, rows outermost.
+    /// Rows, and the first columns of registers of the tile, rows outermost.
     fn points(&self) -> Vec<(u32, u32)> {
         let tile = self.p.tile;
         let vecs = if self.p.plan.mode == Mode::Along { 1 } else { tile.vecs };
-        (0..tile.rows).flat_map(|r| (0..vecs).map(move |v| (r, v))).collect()
+        (0..tile.rows).flat_map(|r| (0..vecs).map(move |v| (r, v * tile.lanes))).collect()
     }
 
     /// Conditions that all accumulations share bound the loops.
@@ -160,7 +160,7 @@ impl Assembly<'_, '_> {
                     Some((_, conds)) => conds.push(c),
                     None => self.clamps.push((axis, vec![c])),
                 },
-                State::PerPoint => continue,
+                State::PerPoint | State::Failed => continue,
             }
             self.p.implied[c] = true;
         }
@@ -170,25 +170,28 @@ impl Assembly<'_, '_> {
     fn effects(&mut self, section: Section) {
         let plan = self.p.plan;
         self.p.outside = if section == Section::Finish { Section::Finish } else { Section::Init };
-        for (r, v) in self.points() {
+        for (r, p) in self.points() {
             for (id, op) in plan.stage.body.iter().enumerate() {
                 let id = id as ValueId;
                 if section == Section::Finish && plan.info.in_reduce[id as usize] {
                     continue;
                 }
                 match &op.inst {
-                    Kir::Store { dst, at, value, mask } => {
+                    Kir::Store { dst, at, value, mask } if !self.p.fails(mask) => {
                         let wide = self.p.is_wide(id);
-                        let value = self.p.value(*value, r, v, wide);
-                        let cond = self.p.mask(mask, false, r, v, section);
-                        let addr = self.p.address(*dst, at, op.dtype, r, v, section);
-                        let ty = self.p.ty(op.dtype, wide);
-                        self.guarded(section, cond, Inst::Store(addr, value), ty);
+                        for p in self.p.columns(id, p) {
+                            let value = self.p.value(*value, r, p, wide);
+                            let cond = self.p.mask(mask, false, r, p, section);
+                            let addr = self.p.address(*dst, at, op.dtype, r, p, section);
+                            let ty = self.p.ty(op.dtype, wide);
+                            self.guarded(section, cond, Inst::Store(addr, value), ty);
+                        }
                     }
-                    Kir::Raise { .. } => self.raise(id, op, r, v, section),
+                    Kir::Raise { .. } => self.raise(id, op, r, p, section),
                     // A load of what the stage stores keeps its place among the stores.
                     Kir::Load { src, .. } if stores(plan.kernel, plan.number, *src) => {
-                        self.p.value(id, r, v, false);
+                        let wide = self.p.is_wide(id);
+                        self.p.value(id, r, p, wide);
                     }
                     _ => {}
                 }
@@ -203,15 +206,16 @@ impl Assembly<'_, '_> {
         self.p.b.push(section, inst, ty);
     }
 
-    fn raise(&mut self, id: ValueId, op: &Op, r: u32, v: u32, section: Section) {
+    fn raise(&mut self, id: ValueId, op: &Op, r: u32, p: u32, section: Section) {
         let Kir::Raise { cond, detail } = op.inst else { return };
-        // One point of several that differ in nothing raises for all of them.
-        if self.p.instance(id, r, v) != (r, v) {
-            return;
+        for p in self.p.columns(id, p) {
+            // One point of several that differ in nothing raises for all of them.
+            if self.p.instance(id, r, p) == (r, p) {
+                let cond = self.p.value(cond, r, p, false);
+                let detail = self.leaf_size(detail);
+                self.p.b.push(section, Inst::Raise(cond, detail), Type { dtype: DType::Bool, lanes: 1 });
+            }
         }
-        let cond = self.p.value(cond, r, v, false);
-        let detail = self.leaf_size(detail);
-        self.p.b.push(section, Inst::Raise(cond, detail), Type { dtype: DType::Bool, lanes: 1 });
     }
 
     /// A size as the leaf sees it: a constant or an integer argument.
@@ -230,17 +234,19 @@ impl Assembly<'_, '_> {
     fn accumulate(&mut self) {
         let accs = self.ordered_ids();
         for (id, op) in &accs {
-            for (r, v) in self.points() {
-                self.start(*id, op, r, v);
+            for (r, p) in self.points() {
+                self.p.columns(*id, p).for_each(|p| self.start(*id, op, r, p));
             }
         }
-        for (r, v) in self.points() {
+        for (r, p) in self.points() {
             for (id, op) in self.p.plan.stage.body.iter().enumerate() {
                 let (id, info) = (id as ValueId, &self.p.plan.info);
                 match op.inst {
-                    Kir::Accumulate { .. } => self.step(id, op, r, v),
+                    Kir::Accumulate { .. } => {
+                        self.p.columns(id, p).for_each(|p| self.step(id, op, r, p));
+                    }
                     Kir::Raise { .. } if info.in_reduce[id as usize] && !info.post[id as usize] => {
-                        self.raise(id, op, r, v, Section::Body);
+                        self.raise(id, op, r, p, Section::Body);
                     }
                     _ => {}
                 }
@@ -249,16 +255,16 @@ impl Assembly<'_, '_> {
         self.p.outside = Section::Finish;
         for (id, op) in &accs {
             if StagePlan::needs_partials(op) {
-                for (r, v) in self.points() {
-                    self.sum_partials(*id, op, r, v);
+                for (r, p) in self.points() {
+                    self.p.columns(*id, p).for_each(|p| self.sum_partials(*id, op, r, p));
                 }
             }
         }
     }
 
     /// The carried accumulator of an instance, or its partials in the frame, at the identity.
-    fn start(&mut self, id: ValueId, op: &Op, r: u32, v: u32) {
-        if self.p.instance(id, r, v) != (r, v) {
+    fn start(&mut self, id: ValueId, op: &Op, r: u32, p: u32) {
+        if self.p.instance(id, r, p) != (r, p) {
             return;
         }
         let Kir::Accumulate { op: reduce, .. } = op.inst else { return };
@@ -272,53 +278,63 @@ impl Assembly<'_, '_> {
                 let addr = self.frame_addr(op.dtype, place + p * bytes, None);
                 self.p.b.push(Section::Init, Inst::Store(addr, identity), ty);
             }
-            self.p.results.insert((id, r, v), place as Ref);
+            self.p.results.insert((id, r, p), place as Ref);
         } else {
             let carried = self.p.b.carry(ty, identity);
-            self.p.results.insert((id, r, v), carried);
+            self.p.results.insert((id, r, p), carried);
         }
     }
 
     /// One element joins an accumulation.
-    fn step(&mut self, id: ValueId, op: &Op, r: u32, v: u32) {
-        if self.p.instance(id, r, v) != (r, v) {
+    fn step(&mut self, id: ValueId, op: &Op, r: u32, p: u32) {
+        let Kir::Accumulate { mask, .. } = &op.inst else { return };
+        if self.p.instance(id, r, p) != (r, p) || self.p.fails(mask) {
             return;
         }
-        let Kir::Accumulate { mask, .. } = &op.inst else { return };
         let wide = self.p.is_wide(id);
         let ty = self.p.ty(op.dtype, wide);
         let open = self.p.open_conds(mask, true);
-        let place = self.p.results[&(id, r, v)];
+        let place = self.p.results[&(id, r, p)];
         if StagePlan::needs_partials(op) {
             let addr = self.partial_addr(op.dtype, place, ty);
             let before = self.p.b.push(Section::Body, Inst::Load(addr), ty);
-            let after = self.combine_element(op, before, r, v, wide);
-            let cond = self.p.all_of(&open, r, v, Section::Body);
-            self.guarded(Section::Body, cond, Inst::Store(addr, after), ty);
+            let after = self.combine_element(op, before, r, p, wide);
+            let after = self.where_open(&open, (after, before), (r, p), ty);
+            self.p.b.push(Section::Body, Inst::Store(addr, after), ty);
             return;
         }
-        let mut after = self.combine_element(op, place, r, v, wide);
-        if let Some(mut cond) = self.p.all_of(&open, r, v, Section::Body) {
-            if wide {
-                let mask = Type { dtype: DType::Bool, lanes: ty.lanes };
-                cond = self.p.b.push(Section::Body, Inst::Splat(cond), mask);
-            }
-            after = self.p.b.push(Section::Body, Inst::Select(cond, after, place), ty);
-        }
+        let after = self.combine_element(op, place, r, p, wide);
+        let after = self.where_open(&open, (after, place), (r, p), ty);
         self.p.b.set_next(place, after);
     }
 
+    /// `after` where all conditions hold, else `before`.
+    fn where_open(
+        &mut self,
+        open: &[CondId],
+        (after, before): (Ref, Ref),
+        (r, p): (u32, u32),
+        ty: Type,
+    ) -> Ref {
+        let body = Section::Body;
+        let holds = match ty.lanes {
+            1 => self.p.all_of(open, r, p, body),
+            _ => self.p.all_of_wide(open, r, p, body),
+        };
+        holds.map_or(after, |cond| self.p.b.push(body, Inst::Select(cond, after, before), ty))
+    }
+
     /// `before` combined with the accumulation's element; a sum of products contracts.
-    fn combine_element(&mut self, op: &Op, before: Ref, r: u32, v: u32, wide: bool) -> Ref {
+    fn combine_element(&mut self, op: &Op, before: Ref, r: u32, p: u32, wide: bool) -> Ref {
         let Kir::Accumulate { op: reduce, value, .. } = op.inst else { return before };
         let ty = self.p.ty(op.dtype, wide);
         if let (Kir::Binary(BinaryOp::Mul, a, b), ReduceOp::Sum, true) =
             (&self.p.plan.stage.body[value as usize].inst, reduce, op.dtype.is_float())
         {
-            let (a, b) = (self.p.value(*a, r, v, wide), self.p.value(*b, r, v, wide));
+            let (a, b) = (self.p.value(*a, r, p, wide), self.p.value(*b, r, p, wide));
             return self.p.b.push(Section::Body, Inst::Fma(a, b, before), ty);
         }
-        let element = self.p.value(value, r, v, wide);
+        let element = self.p.value(value, r, p, wide);
         self.p.b.push(Section::Body, Inst::Binary(combiner(reduce, op.dtype), before, element), ty)
     }
 
@@ -358,12 +374,12 @@ impl Assembly<'_, '_> {
     }
 
     /// The tree over an instance's partials in the frame.
-    fn sum_partials(&mut self, id: ValueId, op: &Op, r: u32, v: u32) {
-        if self.p.instance(id, r, v) != (r, v) {
+    fn sum_partials(&mut self, id: ValueId, op: &Op, r: u32, p: u32) {
+        if self.p.instance(id, r, p) != (r, p) {
             return;
         }
         let ty = self.p.ty(op.dtype, self.p.is_wide(id));
-        let place = i64::from(self.p.results[&(id, r, v)]);
+        let place = i64::from(self.p.results[&(id, r, p)]);
         let bytes = i64::from(ty.lanes) * op.dtype.bytes() as i64;
         let ptr = self.p.b.ptr(&PtrArg::Frame, op.dtype);
         let load = |s: &mut Self, p: i64| {
@@ -371,7 +387,7 @@ impl Assembly<'_, '_> {
             s.p.b.push(Section::Finish, Inst::Load(addr), ty)
         };
         let sum = self.tree(op, ty, PARTIALS, &mut { load });
-        self.p.results.insert((id, r, v), sum);
+        self.p.results.insert((id, r, p), sum);
     }
 
     /// Partial p with p + n/2, then p + n/4 and so on, of `n` leaves.
@@ -405,8 +421,9 @@ impl Assembly<'_, '_> {
             carried.push((0..vecs).map(|_| self.p.b.carry(ty, identity)).collect::<Vec<_>>());
         }
         for v in 0..vecs {
+            let p = v * self.p.tile.lanes;
             for ((_, op), regs) in accs.iter().zip(&carried) {
-                let after = self.combine_element(op, regs[v as usize], 0, v, true);
+                let after = self.combine_element(op, regs[v as usize], 0, p, true);
                 self.p.b.set_next(regs[v as usize], after);
             }
         }

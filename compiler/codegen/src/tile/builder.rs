@@ -118,7 +118,9 @@ fn map_operands(inst: &mut Inst, f: impl Fn(u32) -> u32) {
     match inst {
         Inst::Const(_) | Inst::Int(_) | Inst::Counter(_) => {}
         Inst::Load(a) | Inst::LoadSplat(a) => addr(a),
+        Inst::Pack(lanes) => lanes.iter_mut().for_each(|v| *v = f(*v)),
         Inst::Splat(a)
+        | Inst::Lane(a, _)
         | Inst::Ramp(a)
         | Inst::Unary(_, a)
         | Inst::Cast(a)

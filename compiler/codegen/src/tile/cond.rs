@@ -40,6 +40,30 @@ impl Conds {
     pub fn ids(&self, mask: &Mask) -> Vec<CondId> {
         mask.iter().filter_map(|c| self.list.iter().position(|k| k == c)).collect()
     }
+    /// Notes the outcome of a condition, and what follows from it for those on the same index up
+    /// to a constant.
+    pub fn learn(&self, id: CondId, outcome: bool, known: &mut [Option<bool>]) {
+        known[id] = Some(outcome);
+        let Some((low, high)) = self.interval(id) else { return };
+        for (other, known) in known.iter_mut().enumerate() {
+            let Some((from, to)) = self.interval(other).filter(|_| known.is_none()) else { continue };
+            if self.list[other].index.terms != self.list[id].index.terms {
+                continue;
+            }
+            *known = match outcome {
+                true if from <= low && high <= to => Some(true),
+                true if to <= low || high <= from => Some(false),
+                false if low <= from && to <= high => Some(false),
+                _ => None,
+            };
+        }
+    }
+    /// Between which values the sum of its terms has to lie, if they are known.
+    fn interval(&self, id: CondId) -> Option<(i64, i64)> {
+        let InRange { index, limit } = &self.list[id];
+        let offset = index.offset.as_const()?;
+        Some((offset.checked_neg()?, limit.as_const()?.checked_sub(offset)?))
+    }
     /// The axes its index names, as a bit mask.
     #[must_use]
     pub fn axes(&self, id: CondId) -> u64 {

@@ -9,13 +9,15 @@
 //!   Interleaved sums of floats keep their 32 partials in the frame instead.
 //! - Accumulations along the vector axis itself ([`Mode::Along`]): 32 partials in registers.
 //!
-//! A value is computed once for each row it depends on and each register it depends on.
+//! A value is computed once for each row it depends on, and once for each register or each lane it
+//! depends on ([`Form`]): what no vector instruction computes (strides, gathered indices, other
+//! widths) is computed lane by lane, and packed where a register of it is needed.
 //!
 //! # Conditions
-//! In a tile of several points a condition holds everywhere ([`State::Proven`]), or is the same
-//! for all of its points ([`State::Uniform`]): the driver only chooses tiles for which that is so
-//! and takes smaller ones elsewhere. A condition on one reduce axis that all accumulations share
-//! clamps that loop; every other one is computed point by point.
+//! In a tile of several points a condition is known ([`State::Proven`], [`State::Failed`]), or is
+//! the same for all of its points ([`State::Uniform`]): the driver only chooses tiles for which that
+//! is so, and takes smaller ones elsewhere. A condition on one reduce axis that all accumulations
+//! share clamps that loop; every other one is computed point by point.
 
 pub mod args;
 pub mod build;
@@ -62,11 +64,24 @@ pub enum Split {
     Interior,
 }
 
+/// How a value that belongs to several points is held.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    /// It is the same for all points along the vector axis: one lane.
+    Shared,
+    /// Neighbouring points in the lanes of a register.
+    Wide,
+    /// Each point on its own.
+    Split,
+}
+
 /// What a leaf knows of a condition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum State {
     /// It holds at every point.
     Proven,
+    /// It holds at none.
+    Failed,
     /// It is the same at every point of a run.
     Uniform,
     /// It bounds the loop over this reduce axis.
@@ -97,8 +112,8 @@ pub struct StagePlan<'k> {
     pub vector: Option<(AxisId, u32, u32)>,
     /// The axis of the tile's rows, and how many.
     pub rows: Option<(AxisId, u32)>,
-    /// For each value: whether it differs between the lanes of a register.
-    pub lanewise: Vec<bool>,
+    /// For each value: how it is held in a tile of several lanes.
+    pub forms: Vec<Form>,
     /// Unroll factor of the innermost loop.
     pub unroll: u32,
 }
@@ -145,7 +160,7 @@ impl<'k> StagePlan<'k> {
         }
         let looped = |a: &AxisId| kernel.axis(number, *a).extent != Size::ONE;
         let reduce = (first..all).filter(reduces).filter(looped).collect();
-        let lanewise = vec![false; stage.body.len()];
+        let forms = vec![Form::Shared; stage.body.len()];
         let unroll = kernel.schedule.stages[number].unroll.clamp(1, 16);
         let conds = Conds::of(stage);
         StagePlan {
@@ -159,7 +174,7 @@ impl<'k> StagePlan<'k> {
             reduce,
             vector: None,
             rows: None,
-            lanewise,
+            forms,
             unroll,
         }
     }
@@ -212,11 +227,13 @@ impl<'k> StagePlan<'k> {
         }
     }
 
-    /// What a leaf of this tile knows of a condition; `proven` are those the driver has shown to hold.
+    /// What a leaf of this tile knows of a condition; `known` is what the driver has found out.
     #[must_use]
-    pub fn state(&self, cond: CondId, tile: Tile, proven: &[bool]) -> State {
-        if proven[cond] {
-            return State::Proven;
+    pub fn state(&self, cond: CondId, tile: Tile, known: &[Option<bool>]) -> State {
+        match known[cond] {
+            Some(true) => return State::Proven,
+            Some(false) => return State::Failed,
+            None => {}
         }
         let axes = self.conds.axes(cond);
         let mut tiled: Vec<AxisId> = self.leaf_axis().into_iter().collect();

@@ -1,10 +1,13 @@
 //! Whether a stage can run with neighbouring points of an axis in one register.
 
-use super::{Mode, PARTIALS, Split, StagePlan, Tile};
+use super::cond::mask_of;
+use super::{Form, Mode, PARTIALS, Split, StagePlan, Tile};
 use crate::leaf::LeafEmitter;
 use fornax_ir::dtype::DType;
 use fornax_ir::kernel::analysis::stores;
-use fornax_ir::kernel::{Affine, AxisId, AxisKind, IndexVar, Inst, Size, ValueId};
+use fornax_ir::kernel::{Affine, AxisId, AxisKind, IndexVar, Inst, Mask, Op, Size, ValueId};
+use fornax_ir::leaf::{Addr, Inst as Lir, Leaf, Op as LirOp, Type};
+use fornax_ir::scalar::Scalar;
 
 impl StagePlan<'_> {
     /// Sets up vectors along `axis`; false if the body or the emitter does not allow it.
@@ -21,11 +24,11 @@ impl StagePlan<'_> {
         if lanes < 2 || (along && !self.runs_along(axis, lanes)) {
             return false;
         }
-        let splittable = |c| self.conds.axes(c) & (1 << axis) == 0 || self.split(c, axis) != Split::No;
-        if !along && !(0..self.conds.count()).all(splittable) {
+        let Some(forms) = self.forms(axis, &lanewise, (width, lanes), emitter) else { return false };
+        if !forms.contains(&Form::Wide) {
             return false;
         }
-        self.lanewise = lanewise;
+        self.forms = forms;
         let vecs = if along { PARTIALS as u32 / lanes } else { vecs.clamp(1, 16) };
         self.vector = Some((axis, vecs, lanes));
         if along {
@@ -34,40 +37,41 @@ impl StagePlan<'_> {
         self.limit_frame(width, Tile { rows: 1, vecs: 1, lanes });
         let tile = Tile { rows: 1, vecs: if along { vecs } else { 1 }, lanes };
         // Conditions that are computed point by point are scalar code, so the probe may assume all of them.
-        let proven = vec![false; self.conds.count()];
+        let known = vec![None; self.conds.count()];
         self.parts(tile).into_iter().all(|part| {
-            self.build(part, tile, &proven).is_ok_and(|built| emitter.supports(&built.leaf).is_ok())
+            self.build(part, tile, &known).is_ok_and(|built| emitter.supports(&built.leaf).is_ok())
         })
     }
 
-    /// Which values differ between lanes; `None` if one of them cannot be a vector.
+    /// Whether the mask may hold at one lane of a register and not at another.
+    fn differs(&self, mask: &Mask, axis: AxisId, lanewise: &[bool]) -> bool {
+        self.conds.ids(mask).into_iter().any(|c| {
+            let along = self.conds.axes(c) & (1 << axis) != 0 && self.split(c, axis) == Split::No;
+            along || indexed_by(&self.conds.get(c).index, |v| lanewise[v as usize])
+        })
+    }
+
+    /// Which values differ between lanes; `None` if one of them cannot be computed for several
+    /// points together.
     fn lanewise_values(&self, axis: AxisId) -> Option<Vec<bool>> {
         let mut lanewise: Vec<bool> = Vec::with_capacity(self.stage.body.len());
         for op in &self.stage.body {
             let is = |v: ValueId| lanewise[v as usize];
-            let mut shared_indices = true;
-            op.inst.for_each_affine(|a| shared_indices &= !indexed_by(a, is));
-            if !shared_indices {
-                return None;
-            }
+            let differs = mask_of(&op.inst).is_some_and(|mask| self.differs(mask, axis, &lanewise));
+            let moves = |at: &Affine| at.stride(axis) != Size::ZERO || indexed_by(at, is);
             lanewise.push(match &op.inst {
-                Inst::Const(_) | Inst::Arg(_) | Inst::InRange(_) => false,
+                Inst::Const(_) | Inst::Arg(_) => false,
+                Inst::InRange(_) => differs,
                 Inst::Axis(a) => *a == axis,
-                Inst::Load { src, at, .. } => match at.stride(axis) {
-                    Size::ZERO if !stores(self.kernel, self.number, *src) => false,
-                    Size::ONE => true,
-                    _ => return None,
-                },
-                Inst::Store { at, value, .. } => {
-                    if self.mode == Mode::Along {
-                        (!is(*value)).then_some(())?;
-                        false
-                    } else {
-                        (at.stride(axis) == Size::ONE).then_some(true)?
-                    }
+                Inst::Load { src, at, .. } => {
+                    let own = stores(self.kernel, self.number, *src);
+                    let neighbours = at.stride(axis) == Size::ONE && !indexed_by(at, is) && !differs;
+                    (!own || neighbours).then_some(differs || moves(at))?
                 }
-                Inst::Raise { cond, .. } => (!is(*cond)).then_some(false)?,
-                Inst::Accumulate { value, .. } => self.mode != Mode::Along && is(*value),
+                Inst::Store { value, .. } if self.mode == Mode::Along => (!is(*value)).then_some(false)?,
+                Inst::Store { .. } => true,
+                Inst::Raise { cond, .. } => is(*cond),
+                Inst::Accumulate { value, .. } => self.mode != Mode::Along && (is(*value) || differs),
                 inst => {
                     let mut any = false;
                     inst.for_each_operand(|v| any |= is(v));
@@ -78,31 +82,121 @@ impl StagePlan<'_> {
         Some(lanewise)
     }
 
-    /// The one width in bytes of all lanewise values, masks and narrow loads aside.
+    /// The width in bytes of what is held in registers: that of the accumulators along the axis,
+    /// else 4 wherever there is such a value.
     fn element_width(&self, lanewise: &[bool]) -> Option<u32> {
-        let body = &self.stage.body;
+        let along = self.mode == Mode::Along;
         let mut width = None;
-        for (i, op) in body.iter().enumerate() {
-            let along = self.mode == Mode::Along && matches!(op.inst, Inst::Accumulate { .. });
-            if !(lanewise[i] || along) {
-                continue;
-            }
-            let memory = matches!(op.inst, Inst::Load { .. } | Inst::Store { .. } | Inst::Accumulate { .. });
-            if op.dtype == DType::Bool {
-                if memory {
+        for (op, &lanewise) in self.stage.body.iter().zip(lanewise) {
+            let bytes = op.dtype.bytes() as u32;
+            if along && matches!(op.inst, Inst::Accumulate { .. }) {
+                if *width.get_or_insert(bytes) != bytes || op.dtype == DType::Bool {
                     return None;
                 }
-                continue;
-            }
-            if matches!(op.inst, Inst::Load { .. }) && self.is_narrow(i as ValueId) {
-                continue;
-            }
-            let bytes = op.dtype.bytes() as u32;
-            if *width.get_or_insert(bytes) != bytes {
-                return None;
+            } else if !along && lanewise && bytes >= 4 {
+                width = Some(width.map_or(bytes, |w: u32| w.min(bytes)));
             }
         }
         width
+    }
+
+    /// How each value is held.
+    fn forms(
+        &self,
+        axis: AxisId,
+        lanewise: &[bool],
+        (width, lanes): (u32, u32),
+        emitter: &dyn LeafEmitter,
+    ) -> Option<Vec<Form>> {
+        let body = &self.stage.body;
+        let fits = |d: DType| d != DType::Bool && d.bytes() as u32 == width;
+        let mut forms: Vec<Form> = Vec::with_capacity(body.len());
+        for (i, op) in body.iter().enumerate() {
+            if !lanewise[i] {
+                forms.push(Form::Shared);
+                continue;
+            }
+            let neighbours = |at: &Affine, mask: &Mask| {
+                at.stride(axis) == Size::ONE
+                    && !indexed_by(at, |v| lanewise[v as usize])
+                    && !self.differs(mask, axis, lanewise)
+            };
+            let wide = match &op.inst {
+                Inst::Load { at, mask, .. } => {
+                    let narrow = width == 4 && self.is_narrow(i as ValueId);
+                    neighbours(at, mask) && (fits(op.dtype) || narrow)
+                }
+                Inst::Store { at, mask, .. } => neighbours(at, mask) && fits(op.dtype),
+                Inst::Axis(_) | Inst::Accumulate { .. } => fits(op.dtype),
+                Inst::InRange(_) | Inst::Raise { .. } => false,
+                inst => {
+                    let (mut widths, mut registers) = (true, false);
+                    inst.for_each_operand(|v| {
+                        let (d, form) = (body[v as usize].dtype, forms[v as usize]);
+                        let narrow = form == Form::Wide && d.bytes() < 4;
+                        widths &= d == DType::Bool || fits(d) || narrow;
+                        registers |= form == Form::Wide || fits(d);
+                    });
+                    widths && registers && (op.dtype == DType::Bool || fits(op.dtype))
+                }
+            };
+            let wide = wide && emitter.supports(&self.probe(op, lanes)).is_ok();
+            if let Inst::Load { src, .. } = &op.inst {
+                // What the stage stores is loaded before any of its neighbours is stored.
+                (wide || !stores(self.kernel, self.number, *src)).then_some(())?;
+            }
+            forms.push(if wide { Form::Wide } else { Form::Split });
+        }
+        Some(forms)
+    }
+
+    /// A leaf of this operation alone, on registers.
+    fn probe(&self, op: &Op, lanes: u32) -> Leaf {
+        let mut leaf = Leaf::default();
+        let ty = |dtype: DType| Type { dtype, lanes };
+        let addr = |leaf: &mut Leaf, dtype: DType| {
+            leaf.ptrs.push(dtype);
+            Addr { ptr: leaf.ptrs.len() as u32 - 1, disp: 0, int: None, value: None }
+        };
+        let mut operands = Vec::new();
+        let mut needed: Vec<ValueId> = Vec::new();
+        match &op.inst {
+            Inst::Load { .. } | Inst::Axis(_) => {}
+            Inst::Store { value, .. } | Inst::Accumulate { value, .. } => needed.push(*value),
+            inst => inst.for_each_operand(|v| needed.push(v)),
+        }
+        for v in needed {
+            let operand = &self.stage.body[v as usize];
+            let inst = match operand.inst {
+                Inst::Const(c) => Lir::Const(c),
+                _ => Lir::LoadSplat(addr(&mut leaf, operand.dtype)),
+            };
+            operands.push(leaf.body.len() as u32);
+            leaf.body.push(LirOp { inst, ty: ty(operand.dtype) });
+        }
+        let at = addr(&mut leaf, op.dtype);
+        let arg = |k: usize| operands.get(k).copied().unwrap_or(0);
+        let inst = match &op.inst {
+            Inst::Store { .. } => Lir::Store(at, arg(0)),
+            Inst::Unary(o, _) => Lir::Unary(*o, arg(0)),
+            Inst::Binary(o, ..) => Lir::Binary(*o, arg(0), arg(1)),
+            Inst::Compare(o, ..) => Lir::Compare(*o, arg(0), arg(1)),
+            Inst::Select(..) => Lir::Select(arg(0), arg(1), arg(2)),
+            Inst::Cast(_) => Lir::Cast(arg(0)),
+            Inst::Bitcast(_) => Lir::Bitcast(arg(0)),
+            Inst::Fma(..) => Lir::Fma(arg(0), arg(1), arg(2)),
+            Inst::Accumulate { op: reduce, .. } => {
+                Lir::Binary(super::build::combiner(*reduce, op.dtype), arg(0), arg(0))
+            }
+            Inst::Axis(_) => {
+                let first = LirOp { inst: Lir::Const(Scalar::i64(0)), ty: Type { lanes: 1, ..ty(op.dtype) } };
+                leaf.body.push(first);
+                Lir::Ramp(0)
+            }
+            _ => Lir::Load(at),
+        };
+        leaf.body.push(LirOp { inst, ty: ty(op.dtype) });
+        leaf
     }
 
     /// A load of 8- or 16-bit integers that are only ever widened to 32 bits.

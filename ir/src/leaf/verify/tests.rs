@@ -32,6 +32,8 @@ const GOOD: &str = "leaf {
     %19 = horizontal f32 sum %7
     %20 = splat f32x4 %19
     %21 = ramp i64x4 %8
+    %22 = lane i64 %21, 3
+    %23 = pack i64x2 %22, %8
     store f32x4 [p1], %20
   }
 }
@@ -59,6 +61,9 @@ fn every_invariant_is_held() {
             "add f32x8 %9, %14",
             "body, instruction %11: operand %14 is no value that is visible here",
         ),
+        ("%21, 3", "%21, 4", "finish, instruction %22: lane 4 of i64x4 does not exist"),
+        ("%22, %8\n", "%22, %20\n", "finish, instruction %23: operand %20 is f32x4, expected i64"),
+        ("%22, %8\n", "%22\n", "finish, instruction %23: the result is declared as i64x2, but is i64"),
         ("sum %7", "sum %11", "finish, instruction %19: operand %11 is no value that is visible here"),
         (
             "add f32x8 %9, %7",
@@ -107,8 +112,8 @@ fn every_invariant_is_held() {
         ("if bool %2, 3", "if bool %1, 3", "init, instruction %3: operand %1 is i64, expected bool"),
         (
             "load_if f32 %2",
-            "load_if f32x2 %2",
-            "body, instruction %17: the result is declared as f32x2, but is f32",
+            "load_if f64 %2",
+            "body, instruction %17: the pointer's dtype is f32, the access's f64",
         ),
         (
             "raise bool %2, $1",
@@ -124,7 +129,7 @@ fn every_invariant_is_held() {
     for (from, to, want) in table {
         let text = GOOD.replacen(from, to, 1);
         assert_ne!(text, GOOD, "{from}");
-        let error = verify(&text.parse().unwrap()).unwrap_err().to_string();
+        let error = verify(&text.parse().unwrap()).expect_err(to).to_string();
         // An instruction with no result keeps its place in the numbering.
         assert_eq!(error, want, "{to}");
     }

@@ -33,6 +33,8 @@ impl Emission<'_> {
                 let a = self.get(*a);
                 self.ramp(b, a, ty)
             }
+            Inst::Pack(lanes) => self.pack(b, lanes, ty),
+            Inst::Lane(a, k) => self.lane(b, *a, *k, ty),
             Inst::Unary(o, a) => self.unary(b, *o, self.get(*a), ty_of(self, *a)),
             Inst::Binary(o, x, y) => self.binary(b, *o, (*x, *y), ty),
             Inst::Compare(o, x, y) => compare(b, *o, self.get(*x), self.get(*y), ty_of(self, *x)),
@@ -136,17 +138,46 @@ impl Emission<'_> {
         b.ins().store(MemFlagsData::new().with_notrap(), value, at, disp);
     }
 
-    fn splat(&self, b: &mut FunctionBuilder<'_>, one: Value, ty: Type) -> Value {
+    fn pack(&self, b: &mut FunctionBuilder<'_>, lanes: &[ValueId], ty: Type) -> Value {
         let clif = clif_type(ty);
-        let lane = clif.lane_type();
-        let one = if ty.dtype == DType::Bool {
+        if ty.lanes == 1 {
+            return self.get(lanes[0]);
+        }
+        let first = self.as_lane(b, self.get(lanes[0]), ty);
+        let mut all = b.ins().scalar_to_vector(clif, first);
+        for (k, &v) in lanes.iter().enumerate().skip(1) {
+            let one = self.as_lane(b, self.get(v), ty);
+            all = b.ins().insertlane(all, one, k as u8);
+        }
+        all
+    }
+
+    fn lane(&self, b: &mut FunctionBuilder<'_>, a: ValueId, k: u32, ty: Type) -> Value {
+        let from = ty_of(self, a);
+        if from.lanes == 1 {
+            return self.get(a);
+        }
+        let one = b.ins().extractlane(self.get(a), k as u8);
+        let (lane, own) = (clif_type(from).lane_type(), clif_type(ty));
+        let one = if ty.dtype == DType::Bool { b.ins().band_imm_s(one, 1) } else { one };
+        if lane == own { one } else { b.ins().ireduce(own, one) }
+    }
+
+    /// A one-lane value as wide as it is in a register of several lanes.
+    fn as_lane(&self, b: &mut FunctionBuilder<'_>, one: Value, ty: Type) -> Value {
+        let lane = clif_type(ty).lane_type();
+        if ty.dtype == DType::Bool {
             b.ins().bmask(lane, one)
         } else if ty.dtype.bytes() < lane.bytes() as usize {
             if ty.dtype.is_signed_int() { b.ins().sextend(lane, one) } else { b.ins().uextend(lane, one) }
         } else {
             one
-        };
-        b.ins().splat(clif, one)
+        }
+    }
+
+    fn splat(&self, b: &mut FunctionBuilder<'_>, one: Value, ty: Type) -> Value {
+        let one = self.as_lane(b, one, ty);
+        b.ins().splat(clif_type(ty), one)
     }
 
     fn ramp(&self, b: &mut FunctionBuilder<'_>, first: Value, ty: Type) -> Value {
