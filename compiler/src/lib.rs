@@ -9,6 +9,7 @@
 mod assemble;
 mod buffers;
 pub mod canonicalize;
+pub mod filetest;
 pub mod interp;
 mod native;
 pub mod plan;

@@ -1,0 +1,112 @@
+//! What each stage makes of the text under test.
+
+use super::agree;
+use super::directive::{Kind, Test};
+use super::{Failure, values};
+use crate::canonicalize::{CanonicalizeOptions, canonicalize};
+use crate::{Options, lower};
+use fornax_codegen::driver::define_kernel;
+use fornax_codegen::leaf::Clif;
+use fornax_codegen::{Cpu, Target};
+use fornax_ir::graph::{Graph, text};
+use fornax_ir::kernel;
+use std::fmt::Write;
+
+/// Leaves are made for this machine, whatever the host is.
+const TRIPLE: &str = "x86_64-unknown-linux-gnu";
+
+/// What a stage gives.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Output {
+    /// Its text.
+    pub(super) text: String,
+    /// How many kernels the program calls (`test schedule`).
+    pub(super) kernels: usize,
+}
+
+/// Runs the stage.
+///
+/// # Errors
+/// [`Failure`]: the text is no graph or kernel, the stage refuses it, or results disagree.
+pub(super) fn output(test: &Test, source: &str) -> Result<Output, Failure> {
+    let plain = |text| Output { text, kernels: 0 };
+    match test.kind {
+        Kind::Rewrite => rewrite(test, graph(source)?).map(plain),
+        Kind::Schedule => schedule(test, graph(source)?),
+        Kind::Lower => leaves(test, source).map(plain),
+        Kind::Run => run(test, &graph(source)?).map(plain),
+    }
+}
+
+fn graph(source: &str) -> Result<Graph, Failure> {
+    text::parse(source).map_err(|e| Failure::at(e.line, format!("column {}: {}", e.column, e.what)))
+}
+
+fn whole(e: impl ToString) -> Failure {
+    Failure::whole(e.to_string())
+}
+
+fn rewrite(test: &Test, graph: Graph) -> Result<String, Failure> {
+    let usual = CanonicalizeOptions::default();
+    let fold_budget = test.fold_budget.unwrap_or(usual.fold_budget);
+    let options = CanonicalizeOptions { strict: test.strict, fold_budget };
+    Ok(canonicalize(graph, &options).map_err(whole)?.to_string())
+}
+
+fn schedule(test: &Test, graph: Graph) -> Result<Output, Failure> {
+    let options = Options { optimizer: test.optimizer, strict: test.strict };
+    let lowered = lower(graph, &options).map_err(whole)?;
+    let mut text = format!("{}{}", lowered.plan.listing(&lowered.graph), lowered.program);
+    for k in &lowered.program.kernels {
+        let _ = write!(text, "{k}");
+    }
+    Ok(Output { text, kernels: lowered.program.calls.len() })
+}
+
+fn leaves(test: &Test, source: &str) -> Result<String, Failure> {
+    let kernels = kernel::text::parse(source).map_err(|e| Failure::at(e.line, e.message))?;
+    let triple = TRIPLE.parse().map_err(|e| Failure::whole(format!("{TRIPLE}: {e}")))?;
+    let target = if test.cpu == Cpu::Native {
+        return Err(Failure::whole("`cpu=native` differs from host to host; name a level of x86-64"));
+    } else {
+        Target::for_triple(triple, test.cpu).map_err(whole)?
+    };
+    let mut out = String::new();
+    for k in &kernels {
+        kernel::verify::verify(k).map_err(|e| Failure::whole(format!("kernel {}: {e}", k.name)))?;
+        let code = define_kernel(k, &target, &Clif::new(&target)).map_err(whole)?;
+        for (name, leaf) in &code.leaves {
+            let _ = write!(out, "{}: {name}\n{leaf}", k.name);
+        }
+    }
+    Ok(out)
+}
+
+fn run(test: &Test, graph: &Graph) -> Result<String, Failure> {
+    if let Some((name, _)) = test.inputs.iter().find(|(n, _)| graph.inputs.iter().all(|i| i.name != *n)) {
+        let known: Vec<&str> = graph.inputs.iter().map(|i| i.name.as_str()).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        return Err(Failure::whole(format!("the graph has no input `{name}`; it has {known}")));
+    }
+    let value = |i: &fornax_ir::graph::Input| {
+        let found = test.inputs.iter().find(|(n, _)| *n == i.name).map(|(_, v)| v.clone());
+        found.ok_or_else(|| Failure::whole(format!("input `{}` needs a line `; input {0}: ...`", i.name)))
+    };
+    let args = graph.inputs.iter().map(value).collect::<Result<Vec<_>, _>>()?;
+    let verdict = agree::agree(graph, &args, test.strict).map_err(Failure::whole)?;
+    let mut out = String::new();
+    match verdict {
+        agree::Verdict::Refused(why) => {
+            let _ = writeln!(out, "refused: {why}");
+        }
+        agree::Verdict::Results { outputs, index_error } => {
+            for (o, value) in graph.outputs.iter().zip(&outputs) {
+                out.push_str(&values::print(&o.name, value));
+            }
+            if let Some(place) = index_error {
+                let _ = writeln!(out, "index error: {place}");
+            }
+        }
+    }
+    Ok(out)
+}
