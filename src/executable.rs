@@ -60,6 +60,7 @@ pub(crate) struct Built {
     pub(crate) kernels: usize,
     pub(crate) weights_bytes: u64,
     pub(crate) isa: String,
+    pub(crate) imports: Vec<String>,
 }
 
 /// Makes a graph runnable.
@@ -74,6 +75,7 @@ pub(crate) fn build(graph: Graph, options: &Options, pool: &Arc<ThreadPool>) -> 
             kernels: 0,
             weights_bytes: 0,
             isa: "interpreter".into(),
+            imports: vec![],
         });
     }
     let target = Target::host(options.cpu).map_err(compile_error)?;
@@ -102,6 +104,7 @@ pub(crate) fn build(graph: Graph, options: &Options, pool: &Arc<ThreadPool>) -> 
         codegen_time: compiled.codegen_time,
         weights_bytes,
         isa: target.id(options.leaf),
+        imports: compiled.code.external_symbols,
     })
 }
 

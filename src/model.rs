@@ -152,6 +152,8 @@ pub struct Stats {
     pub weights_bytes: u64,
     /// Instruction set and leaf emitter of the code.
     pub isa: String,
+    /// Functions outside that the generated code calls, besides the caller's parallel loop.
+    pub imports: Vec<String>,
 }
 
 /// Where a model's graph comes from, should it be needed again.
@@ -251,6 +253,7 @@ impl Model {
             kernels: built.kernels,
             weights_bytes: built.weights_bytes,
             isa: built.isa,
+            imports: built.imports,
         };
         Ok(Model {
             source,

@@ -67,3 +67,16 @@ fn without_panics(body: impl FnOnce() -> Result<(), Failure>) -> Result<(), Fail
         Err(Failure::Internal(message.unwrap_or_default()))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_internal_error_that_names_its_cause() {
+        let failure = without_panics(|| panic!("the sky fell")).unwrap_err();
+        assert_eq!(failure.code(), 3);
+        assert!(matches!(&failure, Failure::Internal(message) if message.contains("the sky fell")));
+        assert!(without_panics(|| Ok(())).is_ok());
+    }
+}
