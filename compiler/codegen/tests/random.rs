@@ -241,7 +241,7 @@ impl Gen {
     }
 
     fn kernel(mut self, seed: u64) -> (Kernel, Vec<Vec<u8>>, Vec<i64>) {
-        self.contiguous = if seed % 3 == 0 { 40 } else { 97 };
+        self.contiguous = if seed.is_multiple_of(3) { 40 } else { 97 };
         let parallel = self.rng.below(4);
         let reduces = if self.rng.chance(60) { 1 + self.rng.below(3) } else { 0 };
         for _ in 0..parallel {

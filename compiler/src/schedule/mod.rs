@@ -139,7 +139,7 @@ fn in_place(kernel: &Kernel, operands: &[Operand]) -> Vec<ValueId> {
 /// Whether the innermost work of every stage runs over neighbouring elements: what keeps a
 /// contraction fast, and so the test for inlining a view into one.
 pub fn is_vectorised(kernel: &Kernel) -> bool {
-    kernel.schedule.stages.iter().all(|s| s.vector.is_some())
+    kernel.stages.iter().zip(&kernel.schedule.stages).all(|(stage, s)| tile::is_smooth(stage, s))
 }
 
 pub(crate) fn literal_scalar(l: &Literal) -> Scalar {

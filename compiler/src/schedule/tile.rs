@@ -2,8 +2,10 @@
 //! tile's rows, in which order the loops run, and what is shared out among threads.
 
 use super::const_extent;
+use fornax_ir::dtype::DType;
 use fornax_ir::kernel::{
-    AxisId, AxisKind, Buf, InRange, Inst, Kernel, Order, Schedule, Size, Stage, StageSchedule,
+    Affine, AxisId, AxisKind, Buf, InRange, IndexVar, Inst, Kernel, Op, Order, Schedule, Size, Stage,
+    StageSchedule,
 };
 
 /// Stands for an extent known only at run time.
@@ -30,33 +32,113 @@ pub fn choose(kernel: &mut Kernel) {
     kernel.schedule = Schedule { parallel, stages };
 }
 
-/// What the loads and stores of a stage say about one axis.
-struct Walk {
-    /// Every store walks neighbouring elements.
-    unit_store: bool,
-    /// Every load walks neighbouring elements or stays.
-    unit_loads: bool,
-    /// Some load stays: its element serves several points.
-    shares: bool,
-    /// The axis' position or a value derived from it is data (counters, quotients, gathered indices).
-    data: bool,
+/// Lanes of the widest common register: four values of 32 bits.
+const LANES: i64 = 4;
+/// Instructions around one run of a pointwise leaf, roughly.
+const RUN: i64 = 32;
+/// Points of a strided copy's second axis that are computed together: half a cache line.
+const COPY_ROWS: u32 = 8;
+
+/// What four points along an axis cost, in instructions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Cost {
+    /// Computed in vector registers where that is possible.
+    vector: i64,
+    /// One after the other.
+    scalar: i64,
+    /// What is the same for all of them.
+    shared: i64,
+    /// Every load inside the accumulations walks neighbouring elements or stays, and so does no
+    /// other value: nothing has to be put together lane by lane.
+    smooth: bool,
 }
 
-fn walk(stage: &Stage, axis: AxisId) -> Walk {
-    let mut w = Walk { unit_store: true, unit_loads: true, shares: false, data: false };
-    for op in &stage.body {
-        match &op.inst {
-            Inst::Load { at, .. } => match at.stride(axis) {
-                Size::Const(0) => w.shares = true,
-                Size::Const(1) => {}
-                _ => w.unit_loads = false,
-            },
-            Inst::Store { at, .. } => w.unit_store &= at.stride(axis) == Size::Const(1),
-            Inst::Axis(a) if *a == axis => w.data = true,
-            _ => {}
+/// Whether an index differs between neighbouring points of an axis, by its stride or by values that do.
+fn moves(at: &Affine, axis: AxisId, differs: &[bool]) -> bool {
+    at.terms.iter().any(|t| match t.0 {
+        IndexVar::Axis(a) => a == axis,
+        IndexVar::Value(v) => differs[v as usize],
+    })
+}
+
+/// Whether it does so by steps of one element.
+fn steps(at: &Affine, axis: AxisId, differs: &[bool]) -> bool {
+    let by_value = at.terms.iter().any(|t| matches!(t.0, IndexVar::Value(v) if differs[v as usize]));
+    at.stride(axis) == Size::ONE && !by_value
+}
+
+/// The cost of four points along an axis. A lane by lane access takes an instruction for each
+/// element and one less to move it in or out of the register. What is inside a reduction counts
+/// as often as that has elements. Elements of 32 bits up to three apart take two loads and a shuffle.
+fn cost(stage: &Stage, axis: AxisId, elements: i64) -> Cost {
+    let end = stage.body.iter().rposition(|op| matches!(op.inst, Inst::Accumulate { .. }));
+    let by_lane = 2 * LANES - 1;
+    let mut total = Cost { vector: 0, scalar: 0, shared: 0, smooth: true };
+    let mut differs: Vec<bool> = Vec::with_capacity(stage.body.len());
+    for (i, op) in stage.body.iter().enumerate() {
+        let register = match op.dtype {
+            DType::F64 => 2,
+            d if d.bytes() == 4 || d == DType::Bool => 1,
+            _ => LANES,
+        };
+        let (differ, vector) = match &op.inst {
+            Inst::Const(_) | Inst::Arg(_) | Inst::InRange(_) | Inst::Raise { .. } => (false, 0),
+            Inst::Axis(a) => (*a == axis, LANES),
+            Inst::Load { at, .. } => {
+                let near = matches!(at.stride(axis), Size::Const(-3..=3)) && op.dtype.bytes() == 4;
+                let cost = match steps(at, axis, &differs) {
+                    true => 1,
+                    false if near => LANES - 1,
+                    false => by_lane,
+                };
+                (moves(at, axis, &differs), cost)
+            }
+            Inst::Store { at, .. } => (true, if steps(at, axis, &differs) { 1 } else { by_lane }),
+            inst => {
+                let mut any = false;
+                inst.for_each_operand(|v| any |= differs[v as usize]);
+                (any, register)
+            }
+        };
+        differs.push(differ);
+        let times = if end.is_some_and(|end| i <= end) { elements } else { 1 };
+        if !differ {
+            total.shared += times * i64::from(!matches!(op.inst, Inst::Const(_) | Inst::Arg(_)));
+        } else {
+            total.vector += vector * times;
+            total.scalar += LANES * times;
+            let outside = end.is_some_and(|end| i > end) && matches!(op.inst, Inst::Store { .. });
+            total.smooth &= vector < LANES - 1 || outside;
         }
     }
-    w
+    total
+}
+
+/// Whether a stage runs along an axis over neighbouring elements, so that nothing has to be put
+/// together lane by lane.
+pub fn is_smooth(stage: &Stage, schedule: &StageSchedule) -> bool {
+    schedule.vector.is_some_and(|(axis, _)| cost(stage, axis, 1).smooth)
+}
+
+/// The axis along which vectors save most, if they do.
+fn vector_axis(
+    stage: &Stage,
+    parallel: &[AxisId],
+    elements: i64,
+    extent: &dyn Fn(AxisId) -> i64,
+) -> Option<(AxisId, Cost)> {
+    let pointwise = accumulation(stage).is_none();
+    // Instructions for 2^16 points, those of a tail one by one.
+    let of = |c: Cost, extent: i64| {
+        let n = extent.clamp(1, 4096);
+        let (once, each) = if pointwise { (RUN + c.shared, 0) } else { (0, c.shared) };
+        let all = n / LANES * (c.vector + each) + n % LANES * (c.scalar / LANES + each) + once;
+        (all << 16) / n
+    };
+    let rated =
+        parallel.iter().copied().filter(|a| extent(*a) >= LANES).map(|a| (a, cost(stage, a, elements)));
+    let paying = rated.filter(|(_, c)| c.vector <= c.scalar);
+    paying.min_by_key(|&(a, c)| (of(c, extent(a)), -extent(a), a))
 }
 
 fn accumulation(stage: &Stage) -> Option<Order> {
@@ -75,30 +157,43 @@ fn stage(kernel: &Kernel, index: usize) -> StageSchedule {
         own.clone().filter(|a| kernel.axis(index, *a).kind == AxisKind::Parallel).collect();
     let reduce: Vec<AxisId> = own.filter(|a| kernel.axis(index, *a).kind == AxisKind::Reduce).collect();
     let order = accumulation(stage);
-    let fits = |a: &AxisId| {
-        let w = walk(stage, *a);
-        w.unit_store && w.unit_loads && !w.data
+    let elements = reduce.iter().fold(1i64, |n, a| n.saturating_mul(extent(*a).max(1))).min(1 << 20);
+    let vector = vector_axis(stage, &parallel, elements, &extent);
+    let Some(order) = order else {
+        let Some((v, cost)) = vector else { return StageSchedule::default() };
+        let vecs = if cost.smooth && extent(v) >= 64 { 2 } else { 1 };
+        let rows = copy_rows(stage, &parallel, v, &extent);
+        return StageSchedule { vector: Some((v, vecs)), rows, ..Default::default() };
     };
-    let vector = parallel.iter().copied().filter(fits).max_by_key(|a| extent(*a)).filter(|a| extent(*a) >= 4);
-    let Some(_) = order else {
-        let vecs = if vector.is_some_and(|v| extent(v) >= 64) { 2 } else { 1 };
-        return StageSchedule { vector: vector.map(|v| (v, vecs)), ..Default::default() };
-    };
-    if order == Some(Order::Interleaved) {
-        let inner = reduce.last().copied().filter(|a| {
-            let w = walk_inside(stage, *a);
-            w && extent(*a) >= 16
-        });
-        let v = vector.map(|v| (v, 1)).or(inner.map(|v| (v, 1)));
+    if order == Order::Interleaved {
+        let inner = reduce.last().copied().filter(|a| cost(stage, *a, 1).smooth && extent(*a) >= 16);
+        let v = vector.filter(|v| v.1.smooth).map(|v| v.0).or(inner).map(|v| (v, 1));
         return StageSchedule { vector: v, ..Default::default() };
     }
-    contraction(stage, &parallel, vector, &extent)
+    contraction(stage, &parallel, vector.map(|v| v.0), &extent)
 }
 
-/// Whether all loads walk a reduce axis over neighbouring elements, or stay.
-fn walk_inside(stage: &Stage, axis: AxisId) -> bool {
-    let w = walk(stage, axis);
-    w.unit_loads && !w.data
+/// The second axis of a tile whose accesses stride along the first: the one along which they step.
+/// Each cache line is then used by several rows while it is there.
+fn copy_rows(
+    stage: &Stage,
+    parallel: &[AxisId],
+    vector: AxisId,
+    extent: &dyn Fn(AxisId) -> i64,
+) -> Option<(AxisId, u32)> {
+    let strided = |a: AxisId| {
+        let counts = |op: &&Op| match &op.inst {
+            Inst::Load { at, .. } | Inst::Store { at, .. } => {
+                at.stride(a) == Size::ONE && !matches!(at.stride(vector), Size::Const(-1..=1))
+            }
+            _ => false,
+        };
+        stage.body.iter().filter(counts).count()
+    };
+    let others = parallel.iter().copied().filter(|a| *a != vector && extent(*a) > 1);
+    let (_, rows) = others.map(|a| (strided(a), a)).filter(|r| r.0 > 0).max_by_key(|r| (r.0, extent(r.1)))?;
+    let most = if stage.body.len() > 12 { COPY_ROWS / 2 } else { COPY_ROWS };
+    Some((rows, balanced(extent(rows), most)))
 }
 
 /// Register tile of a sum of products: rows share what walks the vector axis, vectors share the splats.

@@ -217,6 +217,14 @@ impl Run<'_, '_> {
                 let bytes = self.bytes(number, at, d, lanes)?;
                 bytes.chunks(d.bytes()).map(|b| read(d, b)).collect()
             }
+            Inst::LoadStrided(at, by) => {
+                let apart = |l: usize| by.wrapping_mul(l as i64).wrapping_mul(d.bytes() as i64);
+                let element = |l: usize| {
+                    let at = Addr { disp: at.disp.wrapping_add(apart(l)), ..*at };
+                    self.bytes(number, &at, d, 1).map(|b| read(d, b))
+                };
+                (0..lanes).map(element).collect::<Result<_, _>>()?
+            }
             Inst::LoadSplat(at) => {
                 let bytes = self.bytes(number, at, d, 1)?;
                 vec![read(d, bytes); lanes]

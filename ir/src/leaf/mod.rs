@@ -65,6 +65,8 @@ pub enum Inst {
     Counter(u32),
     /// `lanes` neighbouring elements.
     Load(Addr),
+    /// `lanes` elements so many elements apart; the address is the first one's.
+    LoadStrided(Addr, i64),
     /// One element into every lane.
     LoadSplat(Addr),
     /// A one-lane value into every lane.

@@ -59,6 +59,7 @@ impl fmt::Display for Op {
             Inst::Int(n) => write!(f, "int {t} ${n}"),
             Inst::Counter(l) => write!(f, "counter {t} {l}"),
             Inst::Load(at) => write!(f, "load {t} {at}"),
+            Inst::LoadStrided(at, by) => write!(f, "load_strided {t} {at}, {by}"),
             Inst::LoadSplat(at) => write!(f, "load_splat {t} {at}"),
             Inst::LoadIf(c, at) => write!(f, "load_if {t} %{c}, {at}"),
             Inst::Splat(a) => write!(f, "splat {t} %{a}"),
@@ -281,6 +282,11 @@ fn operation(line: &mut Line<'_>, name: &str, ty: Type) -> Result<Inst, TextErro
         "int" => Inst::Int(line.numbered("$", "an integer argument, such as $0,")?),
         "counter" => Inst::Counter(line.count("the number of a loop")?),
         "load" => Inst::Load(addr(line)?),
+        "load_strided" => {
+            let at = addr(line)?;
+            line.expect(",")?;
+            Inst::LoadStrided(at, line.int("a number of elements")?)
+        }
         "load_splat" => Inst::LoadSplat(addr(line)?),
         "load_if" => Inst::LoadIf(then(line)?, addr(line)?),
         "splat" => Inst::Splat(line.value()?),

@@ -322,7 +322,9 @@ impl Check<'_> {
                 true => INDEX,
                 false => return Err(Fault::Counter(*l)),
             },
-            Inst::Load(a) | Inst::LoadSplat(a) => self.access(a, now, op.ty.dtype).map(|()| op.ty)?,
+            Inst::Load(a) | Inst::LoadSplat(a) | Inst::LoadStrided(a, _) => {
+                self.access(a, now, op.ty.dtype).map(|()| op.ty)?
+            }
             Inst::Splat(a) => self.expect(*a, now, scalar).map(|()| op.ty)?,
             Inst::Ramp(a) => self.expect(*a, now, INDEX).map(|()| with(DType::I64))?,
             Inst::Pack(values) => {

@@ -50,7 +50,7 @@ pub trait LeafEmitter {
 pub(crate) fn for_each_operand(inst: &Inst, mut f: impl FnMut(ValueId)) {
     match inst {
         Inst::Const(_) | Inst::Int(_) | Inst::Counter(_) => {}
-        Inst::Load(a) | Inst::LoadSplat(a) => a.value.into_iter().for_each(f),
+        Inst::Load(a) | Inst::LoadSplat(a) | Inst::LoadStrided(a, _) => a.value.into_iter().for_each(f),
         Inst::Pack(lanes) => lanes.iter().copied().for_each(f),
         Inst::Splat(a)
         | Inst::Lane(a, _)

@@ -105,6 +105,7 @@ fn is_pure(inst: &Inst) -> bool {
         inst,
         Inst::Load(_)
             | Inst::LoadSplat(_)
+            | Inst::LoadStrided(..)
             | Inst::LoadIf(..)
             | Inst::Store(..)
             | Inst::If(..)
@@ -117,7 +118,7 @@ fn map_operands(inst: &mut Inst, f: impl Fn(u32) -> u32) {
     let addr = |a: &mut Addr| a.value = a.value.map(&f);
     match inst {
         Inst::Const(_) | Inst::Int(_) | Inst::Counter(_) => {}
-        Inst::Load(a) | Inst::LoadSplat(a) => addr(a),
+        Inst::Load(a) | Inst::LoadSplat(a) | Inst::LoadStrided(a, _) => addr(a),
         Inst::Pack(lanes) => lanes.iter_mut().for_each(|v| *v = f(*v)),
         Inst::Splat(a)
         | Inst::Lane(a, _)

@@ -4,7 +4,7 @@ use super::args::{CondId, IntArg, PtrArg, Tile};
 use super::builder::{LeafBuilder, Ref, Section};
 use super::{Form, StagePlan, State};
 use fornax_ir::dtype::DType;
-use fornax_ir::kernel::{Affine, AxisId, Buf, IndexVar, Inst as Kir, Mask, Size, ValueId};
+use fornax_ir::kernel::{Affine, AxisId, Buf, IndexVar, Inst as Kir, Mask, Op, Size, ValueId};
 use fornax_ir::leaf::{Addr, Inst, Type};
 use fornax_ir::scalar::{BinaryOp, CompareOp, Scalar};
 use rustc_hash::FxHashMap;
@@ -197,9 +197,15 @@ impl<'p, 'k> Points<'p, 'k> {
                 if self.fails(mask) {
                     return self.b.push(section, Inst::Const(Scalar::new(op.dtype, 0)), ty);
                 }
+                let by = match self.plan.vector {
+                    Some((axis, ..)) if wide => at.stride(axis).as_const().unwrap_or(1),
+                    _ => 1,
+                };
                 let addr = self.address(*src, at, op.dtype, r, p, section);
                 match self.mask(mask, true, r, p, section) {
+                    Some(_) if by != 1 => return self.load_lanes(op, r, p, section),
                     Some(cond) => Inst::LoadIf(cond, addr),
+                    None if by != 1 => Inst::LoadStrided(addr, by),
                     None => Inst::Load(addr),
                 }
             }
@@ -236,6 +242,21 @@ impl<'p, 'k> Points<'p, 'k> {
             Kir::Store { .. } | Kir::Raise { .. } => unreachable!("stores and raises have no value"),
         };
         self.b.push(section, inst, ty)
+    }
+
+    /// A register of a masked load, one lane after the other.
+    fn load_lanes(&mut self, op: &Op, r: u32, p: u32, section: Section) -> Ref {
+        let Kir::Load { src, at, mask } = &op.inst else { return 0 };
+        let mut lanes = Vec::new();
+        for p in p..p + self.tile.lanes {
+            let addr = self.address(*src, at, op.dtype, r, p, section);
+            let inst = match self.mask(mask, true, r, p, section) {
+                Some(cond) => Inst::LoadIf(cond, addr),
+                None => Inst::Load(addr),
+            };
+            lanes.push(self.b.push(section, inst, self.ty(op.dtype, false)));
+        }
+        self.packed(lanes, op.dtype, section)
     }
 
     /// A size times a constant, i64.

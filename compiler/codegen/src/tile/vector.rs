@@ -116,17 +116,17 @@ impl StagePlan<'_> {
                 forms.push(Form::Shared);
                 continue;
             }
-            let neighbours = |at: &Affine, mask: &Mask| {
-                at.stride(axis) == Size::ONE
-                    && !indexed_by(at, |v| lanewise[v as usize])
-                    && !self.differs(mask, axis, lanewise)
+            let follows = |at: &Affine, mask: &Mask| {
+                !indexed_by(at, |v| lanewise[v as usize]) && !self.differs(mask, axis, lanewise)
             };
+            let unit = |at: &Affine| at.stride(axis) == Size::ONE;
             let wide = match &op.inst {
                 Inst::Load { at, mask, .. } => {
                     let narrow = width == 4 && self.is_narrow(i as ValueId);
-                    neighbours(at, mask) && (fits(op.dtype) || narrow)
+                    let by = at.stride(axis).as_const().is_some_and(|by| by != 0);
+                    follows(at, mask) && ((by && fits(op.dtype)) || (unit(at) && narrow))
                 }
-                Inst::Store { at, mask, .. } => neighbours(at, mask) && fits(op.dtype),
+                Inst::Store { at, mask, .. } => unit(at) && follows(at, mask) && fits(op.dtype),
                 Inst::Axis(_) | Inst::Accumulate { .. } => fits(op.dtype),
                 Inst::InRange(_) | Inst::Raise { .. } => false,
                 inst => {
@@ -140,7 +140,7 @@ impl StagePlan<'_> {
                     widths && registers && (op.dtype == DType::Bool || fits(op.dtype))
                 }
             };
-            let wide = wide && emitter.supports(&self.probe(op, lanes)).is_ok();
+            let wide = wide && emitter.supports(&self.probe(op, axis, lanes)).is_ok();
             if let Inst::Load { src, .. } = &op.inst {
                 // What the stage stores is loaded before any of its neighbours is stored.
                 (wide || !stores(self.kernel, self.number, *src)).then_some(())?;
@@ -151,7 +151,7 @@ impl StagePlan<'_> {
     }
 
     /// A leaf of this operation alone, on registers.
-    fn probe(&self, op: &Op, lanes: u32) -> Leaf {
+    fn probe(&self, op: &Op, axis: AxisId, lanes: u32) -> Leaf {
         let mut leaf = Leaf::default();
         let ty = |dtype: DType| Type { dtype, lanes };
         let addr = |leaf: &mut Leaf, dtype: DType| {
@@ -192,6 +192,9 @@ impl StagePlan<'_> {
                 let first = LirOp { inst: Lir::Const(Scalar::i64(0)), ty: Type { lanes: 1, ..ty(op.dtype) } };
                 leaf.body.push(first);
                 Lir::Ramp(0)
+            }
+            Inst::Load { at: place, .. } if place.stride(axis) != Size::ONE => {
+                Lir::LoadStrided(at, place.stride(axis).as_const().unwrap_or(0))
             }
             _ => Lir::Load(at),
         };

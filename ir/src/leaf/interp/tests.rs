@@ -117,12 +117,14 @@ fn lanes_are_independent_and_horizontals_fold_halves() {
         %11 = lane i64 %4, 3
         %12 = pack i64x2 %11, %3
         store i64x2 [p1 + 40], %12
+        %14 = load_strided i64x2 [p1 + 24], -2
+        store i64x2 [p1 + 56], %14
       }
     }";
     // (1e8 + 1) + (-1e8 + 1) in f32 is 0 one after the other, 2 by halves.
-    let (mut a, mut out) = (bytes(&[1e8, 1.0, -1e8, 1.0]), vec![0; 56]);
+    let (mut a, mut out) = (bytes(&[1e8, 1.0, -1e8, 1.0]), vec![0; 72]);
     run(&text.parse().unwrap(), &mut [&mut a, &mut out], &[at(0, 0), at(1, 0)], &[], false).unwrap();
     assert_eq!(f32s(&a)[0], 2.0);
     let ints: Vec<i64> = out.chunks(8).map(|c| i64::from_ne_bytes(c.try_into().unwrap())).collect();
-    assert_eq!(ints, [-1, 0, 1, 2, 2, 2, -1]);
+    assert_eq!(ints, [-1, 0, 1, 2, 2, 2, -1, 2, 0]);
 }

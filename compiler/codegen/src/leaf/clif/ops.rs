@@ -20,6 +20,7 @@ impl Emission<'_> {
             Inst::Int(n) => self.call.ints[*n as usize],
             Inst::Counter(l) => self.counters[*l as usize],
             Inst::Load(addr) => self.load(b, addr, ty, false),
+            Inst::LoadStrided(addr, by) => self.load_strided(b, addr, *by, ty),
             Inst::LoadSplat(_) if self.in_body && self.repeated.holds(op) => return None,
             Inst::LoadSplat(addr) => {
                 let one = self.load(b, addr, Type { lanes: 1, ..ty }, false);
@@ -103,6 +104,11 @@ impl Emission<'_> {
         }
         let (at, disp) = self.address(b, addr);
         let clif = clif_type(ty);
+        if ty.lanes > 1 && ty.dtype.is_float() && self.f.x86 && !self.f.fma {
+            // Cranelift folds a load of floats into a comparison, which without AVX needs aligned memory.
+            let bits = b.ins().load(clif.as_int(), flags, at, disp);
+            return bitcast(b, clif, bits);
+        }
         if ty.lanes == 1 || clif.bytes() == ty.dtype.bytes() as u32 * ty.lanes {
             return b.ins().load(clif, flags, at, disp);
         }
@@ -119,6 +125,25 @@ impl Emission<'_> {
             bitcast(b, types::I16X8, register)
         };
         if signed { b.ins().swiden_low(half) } else { b.ins().uwiden_low(half) }
+    }
+
+    /// Four elements of four bytes, two from each of two registers. Neither reaches beyond the
+    /// outermost of the four.
+    fn load_strided(&mut self, b: &mut FunctionBuilder<'_>, addr: &Addr, by: i64, ty: Type) -> Value {
+        if ty.lanes == 1 {
+            return self.load(b, addr, ty, false);
+        }
+        let at = |elements: i64| Addr { disp: addr.disp.wrapping_add(4 * elements), ..*addr };
+        // Elements 0 and `by` lie in the one, `2 by` and `3 by` in the other.
+        let (near, far) = if by < 0 { (-3, 3 * by) } else { (0, 3 * by - 3) };
+        let lanes = [-near, by - near, 2 * by - far + 4, 3 * by - far + 4];
+        let near = self.load(b, &at(near), ty, false);
+        let far = self.load(b, &at(far), ty, false);
+        let (near, far) = (bitcast(b, types::I8X16, near), bitcast(b, types::I8X16, far));
+        let bytes: Vec<u8> = lanes.iter().flat_map(|&l| (0..4).map(move |k| (l * 4 + k) as u8)).collect();
+        let mask = b.func.dfg.immediates.push(ConstantData::from(bytes));
+        let shuffled = b.ins().shuffle(near, far, mask);
+        bitcast(b, clif_type(ty), shuffled)
     }
 
     fn load_if(&mut self, b: &mut FunctionBuilder<'_>, cond: ValueId, addr: &Addr, ty: Type) -> Value {

@@ -62,6 +62,8 @@ fn vector(op: &Op, ty: &impl Fn(ValueId) -> Type, is_const: &impl Fn(ValueId) ->
     match &op.inst {
         Inst::Store(..) => wide(d),
         Inst::Load(_) | Inst::LoadIf(..) => wide(d) || (d.is_int() && op.ty.lanes == 4),
+        // Two loads of four elements each, and a shuffle.
+        Inst::LoadStrided(_, by) => d.bytes() == 4 && op.ty.lanes == 4 && matches!(by.abs(), 1..=3),
         Inst::LoadSplat(_) | Inst::Splat(_) | Inst::Const(_) => true,
         Inst::Ramp(_) => d.is_int() && wide(d),
         Inst::Select(..) => true,
