@@ -26,8 +26,7 @@ fn is_clean(arguments: &[&str]) {
 
 #[test]
 fn the_example_runs_clean() {
-    let [model, inputs, expect] =
-        ["digits.onnx", "digits.images.npz", "digits.expected.npz"].map(example);
+    let [model, inputs, expect] = ["digits.onnx", "digits.images.npz", "digits.expected.npz"].map(example);
     is_clean(&["run", &model, "--inputs", &inputs, "--expect", &expect]);
 }
 
