@@ -19,7 +19,7 @@ fn every_cpu_level_computes_the_same_and_calls_nothing() {
             let model = match Model::load_with(&entry.path, options) {
                 // A level that this machine lacks is refused, and nothing else may be.
                 Err(e @ Error::Compile(_)) if cpu != "baseline" && cpu != "native" => {
-                    println!("skipped {what}: {e}");
+                    eprintln!("SKIPPED {what}: {e}");
                     continue;
                 }
                 other => other.unwrap(),

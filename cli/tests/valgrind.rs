@@ -16,7 +16,7 @@ fn is_clean(arguments: &[&str]) {
         .args(["--cpu", "x86-64-v3", "--threads", "2"])
         .output();
     match output {
-        Err(e) => println!("skipped: valgrind does not start ({e}); install it to run this test"),
+        Err(e) => eprintln!("SKIPPED: valgrind does not start ({e}); install it to run this test"),
         Ok(o) => {
             let text = [&o.stdout[..], &o.stderr[..]].concat();
             assert!(o.status.success(), "{}", String::from_utf8_lossy(&text));
@@ -36,7 +36,7 @@ fn models_with_symbolic_sizes_run_clean() {
     for id in ["mtcnn_rnet", "thai_attacut_sc"] {
         let model = tests.join("files").join(format!("{id}.onnx"));
         if !model.exists() {
-            println!("skipped: {} is missing", model.display());
+            eprintln!("SKIPPED: {} is missing", model.display());
             continue;
         }
         let reference = |kind: &str| tests.join("reference").join(format!("{id}.case0.{kind}.npz"));
