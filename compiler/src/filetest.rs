@@ -12,8 +12,8 @@
 //! ; check-not: neg %1
 //! ```
 //! A directive is a comment of the text forms, so a file can be given to whatever reads them. What
-//! there is stands in one table ([`directive`]); `docs/file-tests.md` explains it. The output of a
-//! stage ([`stage`]) is matched by [`check`]; [`bless`] writes the checks that hold now.
+//! there is stands in one table (`directive`); `docs/file-tests.md` explains it. The output of a
+//! stage (`stage`) is matched by `check`; [`bless`] writes the checks that hold now.
 
 mod agree;
 mod check;
