@@ -90,7 +90,7 @@ unsafe extern "C" fn run(args: *const FnxArgs) -> i32 {
             return fault as i32 % 100;
         }
         let ctx = &*args.ctx;
-        assert!(ctx.max_threads >= 1 && ctx.size == 48);
+        assert!(ctx.max_threads >= 1 && ctx.size == fornax_runtime::abi::CTX_SIZE);
         let parallel_for = ctx.parallel_for.unwrap();
         for _ in 0..3 {
             if !ctx.cancel.is_null() && (*ctx.cancel).load(Ordering::Relaxed) != 0 {
