@@ -15,6 +15,8 @@ const BLOCK: (usize, usize) = (512, 64);
 const NARROW: usize = 16;
 /// That many rows.
 const ROWS: usize = 16;
+/// Contracted indices of those rows that are turned at a time, so that they stay in the cache.
+const PANEL: usize = 128;
 
 pub(super) fn dot(op: &DotGeneral, cx: &EvalCx<'_>, a: &Literal, b: &Literal) -> Result<Literal, OpError> {
     by_ring!(cx.dtype, T => dot_in::<T>(op, cx, &widened(OP, a)?, &widened(OP, b)?))
@@ -65,22 +67,25 @@ pub(in super::super) fn matmul<T: Ring>(a: &[T], b: &[T], y: &mut [T], n: usize)
         add_product(a, b, y, n);
         return Ok(());
     }
-    let mut panel = zeros::<T>(OP, k * ROWS)?;
+    let mut panel = zeros::<T>(OP, PANEL * ROWS)?;
     for (y, a) in y.chunks_mut(ROWS * n).zip(a.chunks(ROWS * k)) {
         let rows = a.len() / k;
-        for (r, row) in a.chunks_exact(k).enumerate() {
-            row.iter().enumerate().for_each(|(p, &v)| panel[p * ROWS + r] = v);
-        }
-        for j in 0..n {
-            let mut sums = [T::zeroed(); ROWS];
-            (0..rows).for_each(|r| sums[r] = y[r * n + j]);
-            for (column, b) in panel.chunks_exact(ROWS).zip(b.chunks_exact(n)) {
-                let b = b[j];
-                for (sum, &a) in sums.iter_mut().zip(column) {
-                    *sum = sum.plus(a.times(b));
-                }
+        for p0 in (0..k).step_by(PANEL) {
+            let depth = PANEL.min(k - p0);
+            for (r, row) in a.chunks_exact(k).enumerate() {
+                row[p0..p0 + depth].iter().enumerate().for_each(|(p, &v)| panel[p * ROWS + r] = v);
             }
-            (0..rows).for_each(|r| y[r * n + j] = sums[r]);
+            for j in 0..n {
+                let mut sums = [T::zeroed(); ROWS];
+                (0..rows).for_each(|r| sums[r] = y[r * n + j]);
+                for (column, b) in panel.chunks_exact(ROWS).zip(b[p0 * n..][..depth * n].chunks_exact(n)) {
+                    let b = b[j];
+                    for (sum, &a) in sums.iter_mut().zip(column) {
+                        *sum = sum.plus(a.times(b));
+                    }
+                }
+                (0..rows).for_each(|r| y[r * n + j] = sums[r]);
+            }
         }
     }
     Ok(())
