@@ -55,7 +55,11 @@ impl Tensor {
     /// # Errors
     /// [`LiteralError::TooLarge`] when memory cannot hold the shape.
     pub fn zeros(shape: &[usize], dtype: DType) -> Result<Self, LiteralError> {
-        Tensor::from_bytes(vec![0; fornax_ir::literal::byte_count(dtype, shape)?], dtype, shape)
+        let bytes = fornax_ir::literal::byte_count(dtype, shape)?;
+        // Asked for first, so that too large a shape is an error and not the end of the process.
+        let room = Vec::<u8>::new().try_reserve_exact(bytes);
+        room.map_err(|_| LiteralError::TooLarge(shape.to_vec()))?;
+        Tensor::from_bytes(vec![0; bytes], dtype, shape)
     }
 
     /// From values that are each converted to the dtype's nearest: floats round, integers saturate
@@ -229,6 +233,7 @@ mod tests {
         let odd = Literal::from_vec(&[9], vec![1u8, 2, 0, 0, 0, 3, 0, 0, 0]).unwrap();
         let part = Literal::from_bytes(DType::I32, &[2], odd.bytes().slice(1..)).unwrap();
         assert_eq!(Tensor::from(part).as_slice::<i32>().unwrap(), [2, 3]);
+        assert!(matches!(Tensor::zeros(&[1 << 50], DType::F64), Err(LiteralError::TooLarge(_))));
         let t = Tensor::zeros(&[2, 3], DType::F64).unwrap();
         assert_eq!(t.reshape(&[6]).unwrap().bytes().as_ptr(), t.bytes().as_ptr());
         assert!(t.reshape(&[5]).is_err());
