@@ -14,7 +14,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("fornax-codegen", &["fornax-ir", "fornax-runtime"]),
     ("fornax-compiler", &["fornax-ir", "fornax-runtime", "fornax-codegen"]),
     ("fornax-onnx", &["fornax-ir"]),
-    ("fornax", &["fornax-ir", "fornax-runtime", "fornax-compiler", "fornax-onnx"]),
+    ("fornax-derive", &[]),
+    ("fornax", &["fornax-ir", "fornax-runtime", "fornax-compiler", "fornax-onnx", "fornax-derive"]),
     ("fornax-cli", &["fornax"]),
 ];
 

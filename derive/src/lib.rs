@@ -1,0 +1,1 @@
+//! The derive macro for structs of tensors.
