@@ -16,6 +16,7 @@
 //! threads at once. What programs compute, down to the corner cases, is stated in `docs/numerics.md`.
 
 mod compare;
+mod dim;
 mod error;
 mod executable;
 mod inspect;
@@ -25,6 +26,7 @@ mod options;
 mod tensor;
 
 pub use compare::{Comparison, Tolerance, compare};
+pub use dim::Dim;
 pub use error::{Error, InputError};
 pub use executable::KernelTime;
 pub use fornax_compiler::Optimizer;
