@@ -15,6 +15,9 @@
 //! One compilation serves every size of the model's symbolic dims. A [`Model`] is `Send + Sync`: it may be run from many
 //! threads at once. What programs compute, down to the corner cases, is stated in `docs/numerics.md`.
 
+/// Derived code names this crate by its name, here too.
+extern crate self as fornax;
+
 mod compare;
 mod dim;
 mod error;
@@ -24,6 +27,7 @@ pub mod io;
 mod model;
 mod options;
 mod tensor;
+pub mod tree;
 
 pub use compare::{Comparison, Tolerance, compare};
 pub use dim::Dim;
@@ -31,6 +35,7 @@ pub use error::{Error, InputError};
 pub use executable::KernelTime;
 pub use fornax_compiler::Optimizer;
 pub use fornax_compiler::codegen::{Cpu, Leaf};
+pub use fornax_derive::TensorTree;
 pub use fornax_ir::DType;
 pub use fornax_ir::literal::{Element, LiteralError as TensorError};
 pub use fornax_runtime::CancelToken;
@@ -38,6 +43,7 @@ pub use inspect::{ModelInfo, Stage, Verified, dump, inspect, verify};
 pub use model::{Bindings, Extent, Model, Outputs, Stats, TensorInfo};
 pub use options::{Backend, Options};
 pub use tensor::Tensor;
+pub use tree::TensorTree;
 
 /// The graphs that [`Model::from_graph`] takes.
 pub use fornax_ir as ir;
