@@ -1,11 +1,12 @@
 //! Removal of nodes and constants that no output depends on.
 //!
 //! Inputs stay, used or not: they are the caller's arguments. Guards stay: what the graph as written
-//! demanded of its extents is checked also when the node that demanded it is gone.
+//! demanded of its extents is checked also when the node or region that demanded it is gone.
 
-use fornax_ir::graph::{ConstId, Graph, Op, ValueId};
+use fornax_ir::graph::{ConstId, Graph, Guard, Loc, LocId, Op, RegionId, ValueId};
 
-/// The graph without dead nodes and constants; the order of the rest is kept.
+/// The graph without dead nodes, constants and regions; the order of the rest is kept. Regions are
+/// not looked into.
 pub(super) fn remove(mut graph: Graph) -> Graph {
     let mut live = graph.live();
     graph.inputs.iter().for_each(|i| live[i.value.index()] = true);
@@ -32,7 +33,45 @@ pub(super) fn remove(mut graph: Graph) -> Graph {
     graph.consts = consts;
     graph.inputs.iter_mut().for_each(|i| i.value = new_value[i.value.index()]);
     graph.outputs.iter_mut().for_each(|o| o.value = new_value[o.value.index()]);
+    drop_unused_regions(&mut graph);
     graph
+}
+
+/// Keeps the regions that nodes name. The conditions of the others become the graph's own.
+fn drop_unused_regions(graph: &mut Graph) {
+    let mut used = vec![false; graph.regions.len()];
+    graph.nodes.iter().flat_map(|n| n.op.regions()).for_each(|r| used[r.index()] = true);
+    let mut new_region = vec![RegionId::default(); used.len()];
+    let mut kept = vec![];
+    for (k, region) in std::mem::take(&mut graph.regions).into_iter().enumerate() {
+        if used[k] {
+            new_region[k] = RegionId(kept.len() as u32);
+            kept.push(region);
+        } else {
+            take_guards(graph, region);
+        }
+    }
+    graph.regions = kept;
+    graph.nodes.iter_mut().for_each(|n| n.op.map_regions(|r| new_region[r.index()]));
+}
+
+/// Moves the conditions of a graph, and of all inside it, to another.
+fn take_guards(to: &mut Graph, from: Graph) {
+    let mut graphs = vec![from];
+    while let Some(mut from) = graphs.pop() {
+        for guard in std::mem::take(&mut from.guards) {
+            let text = from.loc_text(guard.loc).to_string();
+            let loc = match to.locs.iter().position(|l| l.0 == text) {
+                Some(k) => LocId(k as u32),
+                None => {
+                    to.locs.push(Loc(text));
+                    LocId(to.locs.len() as u32 - 1)
+                }
+            };
+            to.guards.push(Guard { loc, ..guard });
+        }
+        graphs.append(&mut from.regions);
+    }
 }
 
 #[cfg(test)]

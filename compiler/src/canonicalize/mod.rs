@@ -4,6 +4,8 @@
 //! builds a new graph whose nodes are hash-consed: equal nodes are one node. Nothing recurses over
 //! the graph and nothing is repeated to a fixpoint, so time is linear in the number of nodes.
 //!
+//! Regions (the bodies of control flow) go through the passes before the graph around them.
+//!
 //! Every pass keeps the inputs (also unused ones), the outputs, symbols, ranges, guards and source
 //! locations. Passes that change float results (reassociation of constants, folding of
 //! normalisation into weights) are off under [`CanonicalizeOptions::strict`]; all others are exact
@@ -90,11 +92,20 @@ pub fn pass_names() -> impl Iterator<Item = &'static str> {
 /// # Errors
 /// [`enum@Error`], when a pass makes an invalid graph: a defect of the compiler.
 pub fn canonicalize(graph: Graph, options: &CanonicalizeOptions) -> Result<Graph, Error> {
+    run_passes(graph, options, true)
+}
+
+/// Runs the passes in the regions, then on the graph itself. Regions are verified as parts of the
+/// `outermost` graph.
+fn run_passes(graph: Graph, options: &CanonicalizeOptions, outermost: bool) -> Result<Graph, Error> {
     let mut graph = dead_code::remove(graph);
+    for region in &mut graph.regions {
+        *region = run_passes(std::mem::take(region), options, false)?;
+    }
     for &(pass, run) in PASSES {
         let next = run(&graph, options).map_err(|source| Error::Graph { pass, source })?;
         graph = dead_code::remove(next);
-        if cfg!(debug_assertions) {
+        if cfg!(debug_assertions) && outermost {
             verify(&graph).map_err(|source| Error::Invalid { pass, source })?;
         }
         tracing::debug!(pass, nodes = graph.nodes.len(), consts = graph.consts.len(), "canonicalize");

@@ -55,6 +55,10 @@ impl<'g> Rebuild<'g> {
             node_locs: vec![],
             guard_locs: vec![],
         };
+        // Region operators keep their numbers.
+        for region in &old.regions {
+            r.builder.add_region(region.clone());
+        }
         for i in &old.inputs {
             r.loc = old.node(i.value).loc;
             let v = r.builder.input(&i.name, i.ty.clone());

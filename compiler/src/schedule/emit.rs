@@ -210,7 +210,7 @@ impl Emitter<'_> {
         let node = self.graph.node(v);
         let (inputs, ty) = (node.inputs.clone(), node.ty.clone());
         match &node.op {
-            Op::Input(_) | Op::Const(_) => Ok(self.load(Place::Tensor(v), &ty, index, mask)),
+            Op::Input(_) | Op::Const(_) | Op::Proj(_) => Ok(self.load(Place::Tensor(v), &ty, index, mask)),
             Op::Iota(i) => {
                 let count = self.index(&index[i.axis as usize].clone());
                 Ok(if ty.dtype == DType::I64 { count } else { self.plain(Inst::Cast(count), ty.dtype) })
@@ -253,6 +253,7 @@ impl Emitter<'_> {
                 };
                 Ok(self.plain(inst, ty.dtype))
             }
+            Op::Cond(_) | Op::While(_) | Op::Scan(_) => Err(Refuse("control flow is no kernel")),
             Op::Gather(g) => self.gather(v, &g.clone(), index, mask),
             Op::Reduce(_) | Op::DotGeneral(_) | Op::Conv(_) | Op::ReduceWindow(_) => {
                 self.contract(v, index, mask)

@@ -1,6 +1,10 @@
 //! Makes graphs: every node's type is inferred as it is added, equal nodes are one node, and small
 //! integer tensors that follow from shapes are known symbolically from the start.
 
+mod region;
+
+pub use region::ScanOperands;
+
 use super::ops::*;
 use super::{
     Const, ConstId, Graph, GraphError, Input, Loc, LocId, Node, OpError, Output, SymValue, TensorType,
@@ -154,6 +158,8 @@ impl Builder {
         let mut cx = InferCx {
             inputs: &g.inputs,
             consts: &g.consts,
+            regions: &g.regions,
+            producer: inputs.first().map(|v| &g.nodes[v.index()].op),
             ranges: &g.ranges,
             guards: &mut g.guards,
             loc: self.loc,
@@ -280,6 +286,8 @@ impl Builder {
         let mut cx = InferCx {
             inputs: &g.inputs,
             consts: &g.consts,
+            regions: &g.regions,
+            producer: None,
             ranges: &g.ranges,
             guards: &mut g.guards,
             loc: self.loc,

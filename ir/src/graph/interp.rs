@@ -1,10 +1,13 @@
 //! The reference interpreter: runs a graph node by node. It is the definition the compiler is held to.
 
+mod region;
+
 use super::ops::EvalCx;
-use super::{Graph, GraphError, GuardKind, Op, OpError, ValueId};
+use super::{Graph, GraphError, Guard, GuardKind, Op, OpError, ValueId};
 use crate::dim::{Dim, DimError};
 use crate::dtype::DType;
 use crate::literal::Literal;
+use region::Value;
 use std::cell::Cell;
 use thiserror::Error;
 
@@ -287,31 +290,35 @@ impl Binder<'_> {
     }
 }
 
-/// Checks the conditions that inference left to run time.
+/// Checks the conditions that inference left to run time, those of regions included.
 ///
 /// # Errors
 /// `Guard` for the first that does not hold, `Dim` where a side has no value.
 pub fn check_guards(graph: &Graph, bindings: &Bindings) -> Result<(), InterpError> {
-    for g in &graph.guards {
-        let loc = graph.loc_text(g.loc).to_string();
-        let side = |d: &Dim| {
-            bindings.dim(d).map_err(|source| InterpError::Dim {
-                loc: loc.clone(),
-                dim: d.to_string(),
-                source,
-            })
-        };
-        let (left, right) = (side(&g.lhs)?, side(&g.rhs)?);
-        let (holds, relation) = match g.kind {
-            GuardKind::Eq => (left == right, "is not"),
-            GuardKind::Le => (left <= right, "is more than"),
-        };
-        if !holds {
-            let found = format!("{} {relation} {}", valued(&g.lhs, left), valued(&g.rhs, right));
-            return Err(InterpError::Guard { loc, what: g.what.clone(), found });
-        }
+    let mut graphs = vec![graph];
+    while let Some(graph) = graphs.pop() {
+        graph.guards.iter().try_for_each(|g| check_guard(graph, g, bindings))?;
+        graphs.extend(graph.regions.iter().rev());
     }
     Ok(())
+}
+
+fn check_guard(graph: &Graph, g: &Guard, bindings: &Bindings) -> Result<(), InterpError> {
+    let loc = graph.loc_text(g.loc).to_string();
+    let side = |d: &Dim| {
+        let no_value = |source| InterpError::Dim { loc: loc.clone(), dim: d.to_string(), source };
+        bindings.dim(d).map_err(no_value)
+    };
+    let (left, right) = (side(&g.lhs)?, side(&g.rhs)?);
+    let (holds, relation) = match g.kind {
+        GuardKind::Eq => (left == right, "is not"),
+        GuardKind::Le => (left <= right, "is more than"),
+    };
+    if holds {
+        return Ok(());
+    }
+    let found = format!("{} {relation} {}", valued(&g.lhs, left), valued(&g.rhs, right));
+    Err(InterpError::Guard { loc, what: g.what.clone(), found })
 }
 
 /// `n = 3`, or just `3`.
@@ -323,28 +330,66 @@ fn valued(d: &Dim, value: i64) -> String {
 struct Run<'a> {
     graph: &'a Graph,
     args: &'a [Literal],
-    bindings: Bindings,
+    bindings: &'a Bindings,
     index_error: Option<String>,
 }
 
+/// The values of a graph's nodes, as far as they are there.
+struct Values(Vec<Option<Value>>);
+
+fn checked_bindings(graph: &Graph, args: &[Literal]) -> Result<Bindings, InterpError> {
+    let shapes: Vec<_> = args.iter().map(|a| (a.shape(), a.dtype())).collect();
+    let bindings = bind(graph, &shapes)?;
+    check_guards(graph, &bindings)?;
+    Ok(bindings)
+}
+
 impl<'a> Run<'a> {
-    fn new(graph: &'a Graph, args: &'a [Literal]) -> Result<Self, InterpError> {
-        let shapes: Vec<_> = args.iter().map(|a| (a.shape(), a.dtype())).collect();
-        let bindings = bind(graph, &shapes)?;
-        check_guards(graph, &bindings)?;
-        Ok(Run { graph, args, bindings, index_error: None })
+    fn new(graph: &'a Graph, args: &'a [Literal], bindings: &'a Bindings) -> Self {
+        Run { graph, args, bindings, index_error: None }
     }
 
-    fn eval(&mut self, v: ValueId, operands: &[&Literal]) -> Result<Literal, InterpError> {
+    fn eval(&mut self, v: ValueId, values: &Values) -> Result<Value, InterpError> {
+        let node = self.graph.node(v);
+        let operands = values.operands(&node.inputs);
+        if node.op.has_regions() {
+            return Ok(Value::Results(self.region(v, &operands)?));
+        }
+        if let Op::Proj(p) = &node.op
+            && let Some(result) = values.result(node.inputs[0], p.0)
+        {
+            return Ok(Value::Tensor(result.clone()));
+        }
         let flag = Cell::new(false);
-        let result = eval_node(self.graph, v, operands, self.args, &self.bindings, &flag);
+        let result = eval_node(self.graph, v, &operands, self.args, self.bindings, &flag);
         let result = result.map_err(|source| GraphError { loc: self.graph.loc(v).to_string(), source })?;
         if flag.get() && self.index_error.is_none() {
             let loc = self.graph.loc(v);
-            let name = self.graph.node(v).op.name();
+            let name = node.op.name();
             self.index_error = Some(if loc.is_empty() { format!("{name} {v}") } else { loc.to_string() });
         }
-        Ok(result)
+        Ok(Value::Tensor(result))
+    }
+
+    /// The outputs. Only what they need is computed; a value is freed after its last use.
+    fn outputs(&mut self) -> Result<Vec<Literal>, InterpError> {
+        let graph = self.graph;
+        let live = graph.live();
+        let mut last_use = vec![None; graph.nodes.len()];
+        for v in graph.values().filter(|v| live[v.index()]) {
+            graph.node(v).inputs.iter().for_each(|i| last_use[i.index()] = Some(v));
+        }
+        graph.outputs.iter().for_each(|o| last_use[o.value.index()] = None);
+        let mut values = Values(vec![None; graph.nodes.len()]);
+        for v in graph.values().filter(|v| live[v.index()]) {
+            let result = self.eval(v, &values)?;
+            for i in graph.node(v).inputs.iter().filter(|i| last_use[i.index()] == Some(v)) {
+                values.0[i.index()] = None;
+            }
+            values.0[v.index()] = Some(result);
+        }
+        let value = |o: &super::Output| values.0[o.value.index()].clone().map(Value::into_literal);
+        Ok(graph.outputs.iter().filter_map(value).collect())
     }
 }
 
@@ -386,40 +431,26 @@ pub fn eval_node(
 /// # Errors
 /// See [`InterpError`]. An index out of range is no error here: see [`Outcome`].
 pub fn run(graph: &Graph, args: &[Literal]) -> Result<Outcome, InterpError> {
-    let mut run = Run::new(graph, args)?;
-    let live = graph.live();
-    let mut last_use = vec![None; graph.nodes.len()];
-    for v in graph.values().filter(|v| live[v.index()]) {
-        graph.node(v).inputs.iter().for_each(|i| last_use[i.index()] = Some(v));
-    }
-    graph.outputs.iter().for_each(|o| last_use[o.value.index()] = None);
-    let mut values: Vec<Option<Literal>> = vec![None; graph.nodes.len()];
-    for v in graph.values().filter(|v| live[v.index()]) {
-        let inputs = &graph.node(v).inputs;
-        let operands: Vec<&Literal> = inputs.iter().filter_map(|i| values[i.index()].as_ref()).collect();
-        let result = run.eval(v, &operands)?;
-        for i in inputs.iter().filter(|i| last_use[i.index()] == Some(v)) {
-            values[i.index()] = None;
-        }
-        values[v.index()] = Some(result);
-    }
-    let outputs = graph.outputs.iter().filter_map(|o| values[o.value.index()].clone()).collect();
+    let bindings = checked_bindings(graph, args)?;
+    let mut run = Run::new(graph, args, &bindings);
+    let outputs = run.outputs()?;
     Ok(Outcome { outputs, index_error: run.index_error })
 }
 
-/// Runs the graph and gives the value of every node, also of those no output needs.
+/// Runs the graph and gives the value of every node, also of those no output needs; of a region
+/// operator, whose results its `Proj`s give, a tensor without elements.
 ///
 /// # Errors
 /// As [`run`].
 pub fn run_all(graph: &Graph, args: &[Literal]) -> Result<Vec<Literal>, InterpError> {
-    let mut run = Run::new(graph, args)?;
-    let mut values: Vec<Literal> = Vec::with_capacity(graph.nodes.len());
+    let bindings = checked_bindings(graph, args)?;
+    let mut run = Run::new(graph, args, &bindings);
+    let mut values = Values(Vec::with_capacity(graph.nodes.len()));
     for v in graph.values() {
-        let operands: Vec<&Literal> = graph.node(v).inputs.iter().map(|i| &values[i.index()]).collect();
-        let result = run.eval(v, &operands)?;
-        values.push(result);
+        let result = run.eval(v, &values)?;
+        values.0.push(Some(result));
     }
-    Ok(values)
+    Ok(values.0.into_iter().flatten().map(Value::into_literal).collect())
 }
 
 /// The value of a node whose operands are all constants and whose extents are too; `None` where it

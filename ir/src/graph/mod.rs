@@ -45,6 +45,8 @@ ids! {
     ValueId "%",
     /// An entry of [`Graph::consts`].
     ConstId "c",
+    /// An entry of [`Graph::regions`].
+    RegionId "r",
     /// An entry of [`Graph::locs`]; 0 is "unknown".
     LocId "loc"
 }
@@ -204,7 +206,11 @@ pub struct Graph {
     pub consts: Vec<Const>,
     /// Declared ranges of the symbols; every symbol in use is declared.
     pub ranges: Ranges,
+    /// Graphs inside this one: what its `Cond`, `While` and `Scan` compute. They see nothing but their
+    /// inputs; their extents may use this graph's symbols.
+    pub regions: Vec<Graph>,
     /// Names of the symbols in order of first use by the inputs: the order of run-time dims.
+    /// Those of a region are some of the symbols of the graph around it.
     pub symbols: Vec<String>,
     /// Conditions checked at run time.
     pub guards: Vec<Guard>,

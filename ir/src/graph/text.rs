@@ -14,6 +14,10 @@
 //! }
 //! data c0 00000000000080bf...
 //! ```
+//! A region stands before the nodes that use it, as `region r0 "name" { .. }` with the same lines
+//! inside, but that each of its symbols is listed without a range (which is that of the graph around
+//! it). The data section names a region's constants by the way to them: `data r0 r2 c1 ..`.
+//!
 //! A semicolon starts a comment. Attributes are in the order of their declaration; extents are in the
 //! text form of [`Dim`]. Floats are in shortest decimal form, or bits (`0x7fc00000`) where not finite.
 //! The hash behind `@` is FNV-1a (64 bits) of the bytes, little-endian; the data are those bytes.
@@ -69,34 +73,60 @@ fn write_graph(out: &mut String, g: &Graph, with_data: bool) -> fmt::Result {
             writeln!(out, "  symbol {} in {lo}..{hi}", Dim::symbol(s))?;
         }
     }
-    let mut large = vec![];
+    let mut large = Large { path: vec![], found: vec![] };
+    write_body(out, g, "  ", &mut large)?;
+    out.push_str("}\n");
+    for (name, literal) in large.found.into_iter().filter(|_| with_data) {
+        write!(out, "data {name} ")?;
+        for b in little_endian(literal) {
+            write!(out, "{b:02x}")?;
+        }
+        out.push('\n');
+    }
+    Ok(())
+}
+
+/// Constants that are printed as hashes, by the names of the data section.
+struct Large<'g> {
+    /// The regions around, from the outside.
+    path: Vec<usize>,
+    found: Vec<(String, &'g Literal)>,
+}
+
+/// What stands between the braces, behind the symbols.
+fn write_body<'g>(out: &mut String, g: &'g Graph, indent: &str, large: &mut Large<'g>) -> fmt::Result {
     for (k, c) in g.consts.iter().enumerate() {
         let value = inline(&c.literal).unwrap_or_else(|| {
-            large.push(k);
+            let path: String = large.path.iter().map(|r| format!("r{r} ")).collect();
+            large.found.push((format!("{path}c{k}"), &c.literal));
             format!("@{:016x}", hash(&c.literal))
         });
-        let shape: Vec<String> = c.literal.shape().iter().map(usize::to_string).collect();
-        writeln!(out, "  c{k}: {}[{}] {} = {value}", c.literal.dtype(), shape.join(", "), quoted(&c.name))?;
+        let shape = list(c.literal.shape());
+        writeln!(out, "{indent}c{k}: {}{shape} {} = {value}", c.literal.dtype(), quoted(&c.name))?;
+    }
+    for (k, r) in g.regions.iter().enumerate() {
+        writeln!(out, "{indent}region r{k} {} {{", quoted(&r.name))?;
+        let inner = format!("{indent}  ");
+        for s in &r.symbols {
+            writeln!(out, "{inner}symbol {}", Dim::symbol(s))?;
+        }
+        large.path.push(k);
+        write_body(out, r, &inner, large)?;
+        large.path.pop();
+        writeln!(out, "{indent}}}")?;
     }
     for (k, n) in g.nodes.iter().enumerate() {
-        write!(out, "  %{k}: {} = ", n.ty)?;
+        write!(out, "{indent}%{k}: {} = ", n.ty)?;
         write_node(out, g, n)?;
         write_loc(out, g, n.loc)?;
         out.push('\n');
     }
     for o in &g.outputs {
-        writeln!(out, "  output {} {}", quoted(&o.name), o.value)?;
+        writeln!(out, "{indent}output {} {}", quoted(&o.name), o.value)?;
     }
     for guard in &g.guards {
+        out.push_str(indent);
         write_guard(out, g, guard)?;
-    }
-    out.push_str("}\n");
-    for k in large.into_iter().filter(|_| with_data) {
-        write!(out, "data c{k} ")?;
-        for b in little_endian(&g.consts[k].literal) {
-            write!(out, "{b:02x}")?;
-        }
-        out.push('\n');
     }
     Ok(())
 }
@@ -106,7 +136,7 @@ fn write_guard(out: &mut String, g: &Graph, guard: &Guard) -> fmt::Result {
         GuardKind::Eq => "==",
         GuardKind::Le => "<=",
     };
-    write!(out, "  guard {} {relation} {} {}", guard.lhs, guard.rhs, quoted(&guard.what))?;
+    write!(out, "guard {} {relation} {} {}", guard.lhs, guard.rhs, quoted(&guard.what))?;
     write_loc(out, g, guard.loc)?;
     out.push('\n');
     Ok(())
@@ -174,6 +204,20 @@ fn write_node(out: &mut String, g: &Graph, n: &Node) -> fmt::Result {
             )
         }
         Op::Gather(a) => write!(out, "{name} {operands} axes {}", list(&a.axes)),
+        Op::Cond(a) => write!(out, "{name} {operands} then {} otherwise {}", a.then, a.otherwise),
+        Op::While(a) => {
+            write!(out, "{name} {operands} cond {} body {} carried {}", a.cond, a.body, a.carried)
+        }
+        Op::Scan(a) => {
+            let reverse = if a.reverse { " reverse" } else { "" };
+            let (length, carried, xs) = (&a.length, a.carried, a.xs);
+            write!(
+                out,
+                "{name} {operands} body {} carried {carried} xs {xs} length [{length}]{reverse}",
+                a.body
+            )
+        }
+        Op::Proj(a) => write!(out, "{name} {operands} result {}", a.0),
     }
 }
 

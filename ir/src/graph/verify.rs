@@ -12,14 +12,21 @@
 //! 8. Extents are free of axis variables and of overflow.
 //! 9. A symbolic value belongs to an integer or bool tensor of constant shape and has its element count.
 //! 10. Locations of nodes and guards exist; entry 0 is the unknown one.
+//! 11. All this holds for every region too, but that its symbols are a subset of those of the graph
+//!     around it (each once, with the same range) that contains those of its inputs.
+//! 12. Region operators name existing regions; their nodes are read by `Proj` alone, and are no outputs.
+//! 13. Regions are nested [`MAX_NESTING`] deep at most.
 
 use super::ops::{InferCx, Op};
-use super::{Graph, Guard, GuardKind, LocId, OpError, TensorType, ValueId};
+use super::{Graph, Guard, GuardKind, LocId, OpError, RegionId, TensorType, ValueId};
 use crate::dim::{Dim, simplify};
 use crate::dtype::DType;
 use rustc_hash::FxHashSet;
 use std::sync::Arc;
 use thiserror::Error;
+
+/// Regions within regions within ... at most.
+pub const MAX_NESTING: usize = 32;
 
 /// The first violated invariant of a graph. A graph made by a [`super::Builder`] has none: an error
 /// is a defect of the code that made the graph.
@@ -69,6 +76,21 @@ pub enum VerifyError {
         /// As used.
         want: Vec<String>,
     },
+    /// Something is wrong with a region.
+    #[error("region {region}: {source}")]
+    Region {
+        /// Its number.
+        region: RegionId,
+        /// What is wrong in it.
+        #[source]
+        source: Box<VerifyError>,
+    },
+    /// A region has a symbol that the graph around it has not, or with another range, or twice.
+    #[error("the symbol `{0}` of a region must be one of the graph around it, with the same range, once")]
+    RegionSymbol(String),
+    /// Regions are nested too deep.
+    #[error("regions are nested more than {MAX_NESTING} deep")]
+    Nesting,
     /// Location 0 is missing or has a text.
     #[error("location 0 must exist and be empty: it stands for unknown")]
     Unknown,
@@ -122,6 +144,14 @@ fn at(loc: &str) -> String {
 /// # Errors
 /// The first violation found.
 pub fn verify(graph: &Graph) -> Result<(), VerifyError> {
+    verify_within(graph, None, 0)
+}
+
+/// Verifies a graph, or a region of `around`.
+fn verify_within(graph: &Graph, around: Option<&Graph>, depth: usize) -> Result<(), VerifyError> {
+    if depth > MAX_NESTING {
+        return Err(VerifyError::Nesting);
+    }
     if graph.locs.first().is_none_or(|l| !l.0.is_empty()) {
         return Err(VerifyError::Unknown);
     }
@@ -130,8 +160,16 @@ pub fn verify(graph: &Graph) -> Result<(), VerifyError> {
         symbols: graph.symbols.iter().map(|s| Arc::from(s.as_str())).collect(),
         guards: graph.guards.iter().map(guard_key).collect(),
     };
-    v.symbols_of_inputs()?;
+    match around {
+        Some(around) => v.symbols_of_region(around)?,
+        None => v.symbols_of_inputs()?,
+    }
     v.inputs()?;
+    for (k, r) in graph.regions.iter().enumerate() {
+        let region = RegionId(k as u32);
+        let named = |source| VerifyError::Region { region, source: Box::new(source) };
+        verify_within(r, Some(graph), depth + 1).map_err(named)?;
+    }
     for value in graph.values() {
         v.node(value).map_err(|what| VerifyError::Node {
             node: value,
@@ -168,6 +206,22 @@ impl Verifier<'_> {
         if got == want { Ok(()) } else { Err(VerifyError::Symbols { got, want }) }
     }
 
+    fn symbols_of_region(&self, around: &Graph) -> Result<(), VerifyError> {
+        let g = self.graph;
+        let mut seen = FxHashSet::default();
+        for s in &g.symbols {
+            let known = around.symbols.contains(s) && g.ranges.symbol(s) == around.ranges.symbol(s);
+            if !known || !seen.insert(s) {
+                return Err(VerifyError::RegionSymbol(s.clone()));
+            }
+        }
+        let used = g.inputs.iter().flat_map(|i| &i.ty.shape).flat_map(Dim::symbols);
+        match used.into_iter().find(|s| !self.symbols.contains(s)) {
+            Some(s) => Err(VerifyError::RegionSymbol(s.to_string())),
+            None => Ok(()),
+        }
+    }
+
     fn inputs(&self) -> Result<(), VerifyError> {
         let mut names = FxHashSet::default();
         for (k, i) in self.graph.inputs.iter().enumerate() {
@@ -197,6 +251,9 @@ impl Verifier<'_> {
             }
             if o.value.index() >= self.graph.nodes.len() {
                 return fail(format!("node {} does not exist", o.value));
+            }
+            if self.graph.node(o.value).op.has_regions() {
+                return fail(format!("node {} is no tensor, but has results", o.value));
             }
         }
         Ok(())
@@ -260,6 +317,10 @@ impl Verifier<'_> {
             }
             _ => {}
         }
+        let reads_token = |i: &&ValueId| g.node(**i).op.has_regions();
+        if let Some(i) = node.inputs.iter().find(reads_token).filter(|_| !matches!(node.op, Op::Proj(_))) {
+            return Err(NodeFault::Reference(format!("operand {i} is no tensor, but has results")));
+        }
         let known = node.sym.iter().flat_map(|s| &s.elems);
         for d in node.ty.shape.iter().chain(attribute_dims(&node.op)).chain(known) {
             self.dim(d).map_err(|why| NodeFault::Extent(d.clone(), why))?;
@@ -276,6 +337,8 @@ impl Verifier<'_> {
         let mut cx = InferCx {
             inputs: &g.inputs,
             consts: &g.consts,
+            regions: &g.regions,
+            producer: node.inputs.first().map(|&i| &g.node(i).op),
             ranges: &g.ranges,
             guards: &mut guards,
             loc: node.loc,
@@ -321,6 +384,7 @@ fn attribute_dims(op: &Op) -> Vec<&Dim> {
         Op::Pad(a) => a.lo.iter().chain(&a.hi).collect(),
         Op::Conv(a) => pairs(&a.pads),
         Op::ReduceWindow(a) => pairs(&a.pads),
+        Op::Scan(a) => vec![&a.length],
         Op::Input(_)
         | Op::Const(_)
         | Op::Permute(_)
@@ -333,7 +397,10 @@ fn attribute_dims(op: &Op) -> Vec<&Dim> {
         | Op::Bitcast(_)
         | Op::Reduce(_)
         | Op::DotGeneral(_)
-        | Op::Gather(_) => vec![],
+        | Op::Gather(_)
+        | Op::Cond(_)
+        | Op::While(_)
+        | Op::Proj(_) => vec![],
     }
 }
 

@@ -5,6 +5,7 @@ mod contraction;
 mod elementwise;
 mod infer;
 mod interp;
+mod region;
 mod symbolic;
 mod view;
 mod vjp;

@@ -1,7 +1,7 @@
 //! Which operators still lack a differentiation rule.
 
-use fornax_ir::graph::Op;
 use fornax_ir::graph::ops::*;
+use fornax_ir::graph::{Op, RegionId};
 use fornax_ir::scalar::{BinaryOp, CompareOp, ReduceOp, UnaryOp};
 use fornax_ir::{DType, Dim};
 
@@ -27,6 +27,10 @@ fn all() -> Vec<Op> {
         ReduceWindow { op: ReduceOp::Sum, window: vec![], strides: vec![], pads: vec![], dilations: vec![] }
             .into(),
         Gather { axes: vec![0] }.into(),
+        Cond { then: RegionId(0), otherwise: RegionId(0) }.into(),
+        While { cond: RegionId(0), body: RegionId(0), carried: 1 }.into(),
+        Scan { body: RegionId(0), carried: 1, xs: 0, length: Dim::ONE, reverse: false }.into(),
+        Proj(0).into(),
     ];
     ops.extend(UnaryOp::ALL.iter().map(|&o| Op::from(Unary(o))));
     ops.extend(BinaryOp::ALL.iter().map(|&o| Op::from(Binary(o))));
@@ -50,7 +54,7 @@ fn rules_that_are_due() {
             o => o.name().to_string(),
         })
         .collect();
-    let want = "reshape permute broadcast slice pad concat select cast dot conv reduce_window gather \
+    let want = "reshape permute broadcast slice pad concat select cast dot conv reduce_window gather cond scan proj \
                 neg abs exp log sqrt sin cos tanh erf atan add sub mul div rem pow min max";
     let mut want: Vec<String> = want.split_whitespace().map(String::from).collect();
     want.extend(["sum", "prod", "max", "min"].map(|r| format!("reduce {r}")));

@@ -12,6 +12,7 @@ pub mod elementwise;
 pub mod index;
 pub mod leaf;
 pub mod reduce;
+pub mod region;
 mod ring;
 mod strided;
 pub mod view;
@@ -23,10 +24,11 @@ pub use elementwise::{Binary, Bitcast, Cast, Compare, Select, Unary};
 pub use index::Gather;
 pub use leaf::{Constant, Dims, InputRef, Iota};
 pub use reduce::Reduce;
+pub use region::{Cond, Proj, Scan, While};
 pub use view::{Broadcast, Concat, Pad, Permute, Reshape, Slice};
 pub use window::ReduceWindow;
 
-use super::{Const, Guard, GuardKind, Input, LocId, OpError, SymValue, TensorType};
+use super::{Const, Graph, Guard, GuardKind, Input, LocId, OpError, SymValue, TensorType};
 use crate::dim::{Dim, Ranges};
 use crate::dtype::DType;
 use crate::literal::Literal;
@@ -44,6 +46,8 @@ pub enum OpClass {
     Contraction,
     /// Element places depend on data.
     Indexing,
+    /// Control flow, and the results of it.
+    Region,
 }
 
 /// The facts of one operator.
@@ -80,6 +84,10 @@ pub struct InferCx<'a> {
     pub inputs: &'a [Input],
     /// Constants of the graph.
     pub consts: &'a [Const],
+    /// Regions of the graph.
+    pub regions: &'a [Graph],
+    /// The operator that gives the first operand.
+    pub producer: Option<&'a Op>,
     /// Declared ranges of symbols.
     pub ranges: &'a Ranges,
     /// Guards; inference appends.
@@ -218,6 +226,10 @@ operators! {
     Conv(Conv) = "conv", 2..=2, Contraction, 1;
     ReduceWindow(ReduceWindow) = "reduce_window", 1..=1, Contraction, 1;
     Gather(Gather) = "gather", 2..=usize::MAX, Indexing, 1;
+    Cond(Cond) = "cond", 1..=usize::MAX, Region, 1;
+    While(While) = "while", 0..=usize::MAX, Region, 1;
+    Scan(Scan) = "scan", 0..=usize::MAX, Region, 1;
+    Proj(Proj) = "proj", 1..=1, Region, 1;
 }
 
 impl OpKind {

@@ -1,5 +1,7 @@
 //! The parser of the text form.
 
+mod region;
+
 use super::super::ops::*;
 use super::super::{
     Const, ConstId, Graph, Guard, GuardKind, Input, Loc, LocId, Node, Output, SymValue, TensorType, ValueId,
@@ -30,8 +32,11 @@ pub fn parse(text: &str) -> std::result::Result<Graph, TextError> {
         loc_ids: FxHashMap::default(),
         pending: vec![],
         node_places: vec![],
+        path: vec![],
+        region_places: FxHashMap::default(),
     };
     p.graph()?;
+    region::spread_ranges(&mut p.graph);
     p.data()?;
     p.graph_is_valid()?;
     Ok(p.graph)
@@ -39,6 +44,8 @@ pub fn parse(text: &str) -> std::result::Result<Graph, TextError> {
 
 /// A constant whose data comes later.
 struct Pending {
+    /// The regions around, from the outside.
+    path: Vec<usize>,
     constant: usize,
     place: usize,
     hash: u64,
@@ -52,6 +59,9 @@ struct Parser<'t> {
     loc_ids: FxHashMap<String, LocId>,
     pending: Vec<Pending>,
     node_places: Vec<usize>,
+    /// The regions around the present line, from the outside.
+    path: Vec<usize>,
+    region_places: FxHashMap<Vec<usize>, usize>,
 }
 
 impl Parser<'_> {
@@ -59,6 +69,11 @@ impl Parser<'_> {
         self.s.expect_word("graph")?;
         self.graph.name = self.s.string()?;
         self.s.expect("{")?;
+        self.body()
+    }
+
+    /// What stands between braces, and the closing one.
+    fn body(&mut self) -> Result<()> {
         while !self.s.eat("}") {
             if self.s.eat("%") {
                 self.node()?;
@@ -68,8 +83,9 @@ impl Parser<'_> {
                 "symbol" => self.symbol()?,
                 "output" => self.output()?,
                 "guard" => self.guard()?,
+                "region" => self.region()?,
                 c if c.starts_with('c') => self.constant()?,
-                _ => return self.s.expected("`symbol`, `c0:`, `%0:`, `output`, `guard` or `}`"),
+                _ => return self.s.expected("`symbol`, `c0:`, `region`, `%0:`, `output`, `guard` or `}`"),
             }
         }
         Ok(())
@@ -77,6 +93,9 @@ impl Parser<'_> {
 
     fn symbol(&mut self) -> Result<()> {
         self.s.expect_word("symbol")?;
+        if !self.path.is_empty() {
+            return self.region_symbol();
+        }
         let place = self.s.place();
         let d = self.s.dim(&[" in "])?;
         let Some(name) = d.as_symbol().map(str::to_string) else {
@@ -169,6 +188,7 @@ impl Parser<'_> {
                 return self.s.error_at(place, format!("`{digits}` is no hash of 16 hexadecimal digits"));
             };
             self.pending.push(Pending {
+                path: self.path.clone(),
                 constant: self.graph.consts.len(),
                 place,
                 hash,
@@ -345,9 +365,9 @@ impl Parser<'_> {
             "conv" => self.conv()?.into(),
             "reduce_window" => self.window()?.into(),
             "gather" => Gather { axes: self.axes("axes")? }.into(),
-            name => match scalar_operator(name) {
-                Some(op) => op,
-                None => return self.s.error_at(place, format!("unknown operator `{name}`")),
+            name => match (scalar_operator(name), self.region_operator(name)?) {
+                (Some(op), _) | (None, Some(op)) => op,
+                (None, None) => return self.s.error_at(place, format!("unknown operator `{name}`")),
             },
         };
         Ok((op, inputs))
@@ -382,8 +402,11 @@ impl Parser<'_> {
         while !self.s.at_end() {
             self.s.expect_word("data")?;
             let place = self.s.place();
-            let name = self.s.word("a constant")?;
-            let Some(p) = pending.next().filter(|p| name == format!("c{}", p.constant)) else {
+            let mut name = self.s.word("a constant")?.to_string();
+            while name.rsplit(' ').next().is_some_and(|w| w.starts_with('r')) {
+                name = format!("{name} {}", self.s.word("a constant")?);
+            }
+            let Some(p) = pending.next().filter(|p| name == p.name()) else {
                 return self.s.error_at(place, format!("`{name}` is not the next constant without data"));
             };
             let place = self.s.place();
@@ -399,14 +422,15 @@ impl Parser<'_> {
                 Err(e) => return self.s.error_at(place, e.to_string()),
             };
             if super::hash(&literal) != p.hash {
-                return self.s.error_at(place, format!("the data of c{} does not have its hash", p.constant));
+                return self.s.error_at(place, format!("the data of {} does not have its hash", p.name()));
             }
-            self.graph.consts[p.constant].literal = literal;
+            let within = p.path.iter().fold(&mut self.graph, |g, &r| &mut g.regions[r]);
+            within.consts[p.constant].literal = literal;
         }
         match pending.next() {
-            Some(p) => self
-                .s
-                .error_at(p.place, format!("c{} has no data: print the graph with its data", p.constant)),
+            Some(p) => {
+                self.s.error_at(p.place, format!("{} has no data: print the graph with its data", p.name()))
+            }
             None => Ok(()),
         }
     }
@@ -414,17 +438,41 @@ impl Parser<'_> {
     /// Verifies, and computes the symbolic values, which are not written.
     fn graph_is_valid(&mut self) -> Result<()> {
         if let Err(e) = verify(&self.graph) {
-            let place = match &e {
-                VerifyError::Node { node, .. } => self.node_places.get(node.index()).copied(),
-                _ => None,
-            };
-            return self.s.error_at(place.unwrap_or(0), e.to_string());
+            return self.s.error_at(self.place_of(&e), e.to_string());
         }
-        for v in 0..self.graph.nodes.len() {
-            self.graph.nodes[v].sym = symbolic(&self.graph, ValueId(v as u32));
-        }
+        fill_symbolic(&mut self.graph);
         Ok(())
     }
+
+    /// Where something wrong stands: the node, or the region with it inside.
+    fn place_of(&self, mut error: &VerifyError) -> usize {
+        let mut path = vec![];
+        while let VerifyError::Region { region, source } = error {
+            path.push(region.index());
+            error = source;
+        }
+        let place = match error {
+            VerifyError::Node { node, .. } if path.is_empty() => self.node_places.get(node.index()),
+            _ => self.region_places.get(&path),
+        };
+        place.copied().unwrap_or(0)
+    }
+}
+
+impl Pending {
+    /// As the data section calls it.
+    fn name(&self) -> String {
+        let path: String = self.path.iter().map(|r| format!("r{r} ")).collect();
+        format!("{path}c{}", self.constant)
+    }
+}
+
+/// The symbolic values of a graph and its regions.
+fn fill_symbolic(graph: &mut Graph) {
+    for v in 0..graph.nodes.len() {
+        graph.nodes[v].sym = symbolic(graph, ValueId(v as u32));
+    }
+    graph.regions.iter_mut().for_each(fill_symbolic);
 }
 
 fn scalar_operator(name: &str) -> Option<Op> {

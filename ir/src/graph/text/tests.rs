@@ -1,5 +1,6 @@
 //! Tests of the text form.
 
+use super::super::builder::ScanOperands;
 use super::super::ops::*;
 use super::super::{Builder, TensorType, ValueId};
 use super::*;
@@ -60,6 +61,7 @@ fn everything() -> Graph {
     let n =
         b.dims(vec![Dim::symbol("n").floor_div(&Dim::constant(2)), Dim::symbol("odd name")], false).unwrap();
     let one = b.dims(vec![Dim::symbol("n")], true).unwrap();
+    let regions = regions(&mut b, x);
     let list = [
         Literal::from_vec(&[3], vec![0.1f32, -0.0, f32::NEG_INFINITY]).unwrap(),
         Literal::from_vec(&[2], vec![u64::MAX, 1]).unwrap(),
@@ -74,14 +76,57 @@ fn everything() -> Graph {
         let v = b.constant(&format!("k{k}"), l);
         b.output(&format!("k{k}"), v);
     }
+    regions.iter().enumerate().for_each(|(k, &v)| b.output(&format!("region{k}"), v));
     let outputs = [y, pooled, d, g, padded, bits, half, less, sum, n, one];
     outputs.iter().enumerate().for_each(|(k, &v)| b.output(&format!("out{k}"), v));
     b.finish()
 }
 
+/// A conditional within a loop within a scan over `x`, with large constants inside.
+fn regions(b: &mut Builder, x: ValueId) -> Vec<ValueId> {
+    let inner = ty(DType::F32, &["4", "6", "6"]);
+    let weight = |seed: f32| Literal::from_vec(&[36], (0..36).map(|v| v as f32 * seed).collect()).unwrap();
+    let mut body = b.region("scan body");
+    let (sum, row) = (body.input("sum", inner.clone()), body.input("row", inner.clone()));
+    let bits = TensorType::new(DType::Bool, vec![]);
+    let mut cond = body.region("go on");
+    cond.input("sum", inner.clone());
+    let no = cond.scalar(Scalar::bool(false));
+    cond.output("no", no);
+    let mut again = body.region("again");
+    let s = again.input("sum", inner.clone());
+    let branch = |b: &Builder, name: &str, seed| {
+        let mut r = b.region(name);
+        let s = r.input("s", inner.clone());
+        r.set_loc("branch.rs:1");
+        let w = r.constant("w", weight(seed));
+        let w = r.reshape(w, dims(&[6, 6])).unwrap();
+        let s = r.binary(BinaryOp::Mul, s, w).unwrap();
+        r.output("s", s);
+        r.finish()
+    };
+    let (then, otherwise) = (branch(&again, "then", 0.5), branch(&again, "else", 0.25));
+    let pred = again.scalar(Scalar::bool(true));
+    assert_eq!(again.ty(pred), &bits);
+    let s = again.cond(pred, then, otherwise, &[s]).unwrap()[0];
+    again.output("s", s);
+    let looped = body.while_loop(cond.finish(), again.finish(), &[sum], &[]).unwrap()[0];
+    let next = body.binary(BinaryOp::Add, looped, row).unwrap();
+    body.output("next", next);
+    body.output("y", looped);
+    let zero = b.scalar_f64(DType::F32, 0.0);
+    let zero = b.broadcast_to(zero, &inner.shape).unwrap();
+    let of =
+        ScanOperands { carried: &[zero], xs: &[x], captured: &[], length: Dim::symbol("n"), reverse: true };
+    b.scan(body.finish(), &of).unwrap()
+}
+
 fn assert_same(a: &Graph, b: &Graph) {
     assert_eq!((&a.name, &a.inputs, &a.outputs, &a.consts), (&b.name, &b.inputs, &b.outputs, &b.consts));
-    assert_eq!((&a.symbols, &a.ranges), (&b.symbols, &b.ranges));
+    assert_eq!(a.symbols, b.symbols);
+    a.symbols.iter().for_each(|s| assert_eq!(a.ranges.symbol(s), b.ranges.symbol(s)));
+    assert_eq!(a.regions.len(), b.regions.len());
+    a.regions.iter().zip(&b.regions).for_each(|(a, b)| assert_same(a, b));
     assert_eq!(a.nodes.len(), b.nodes.len());
     for (k, (x, y)) in a.nodes.iter().zip(&b.nodes).enumerate() {
         assert_eq!((&x.op, &x.inputs, &x.ty, &x.sym), (&y.op, &y.inputs, &y.ty, &y.sym), "%{k}");
@@ -97,7 +142,12 @@ fn assert_same(a: &Graph, b: &Graph) {
 #[test]
 fn every_operator_is_read_back_as_printed() {
     let g = everything();
-    let kinds: std::collections::HashSet<_> = g.nodes.iter().map(|n| n.op.kind()).collect();
+    let mut kinds = std::collections::HashSet::new();
+    let mut graphs = vec![&g];
+    while let Some(g) = graphs.pop() {
+        kinds.extend(g.nodes.iter().map(|n| n.op.kind()));
+        graphs.extend(&g.regions);
+    }
     assert_eq!(kinds.len(), TABLE.len(), "the sample must use every operator");
     let text = print(&g, true);
     let back = parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
@@ -155,6 +205,13 @@ fn errors_name_place_and_reason() {
         ("symbol n in", "symbol n+1 in", "is no symbol"),
         ("const c0", "const c99", "`c99` is no constant declared above"),
         ("\ndata c0", "\ndata c1", "is not the next constant without data"),
+        ("data r0 r1 r0 c0", "data r0 r1 r1 c0", "`r0 r1 r1 c0` is not the next constant"),
+        ("region r1", "region r2", "expected `r1`: regions are numbered in order"),
+        ("then r0", "then r7", "`r7` is no region declared above"),
+        ("symbol n\n", "symbol k\n", "the symbol `k` of a region"),
+        ("result 1", "result 2", "there is no result 2; the scan has 2"),
+        ("length [n]", "length [n, n]", "a scan has one length"),
+        ("carried 1 xs 1", "carried 2 xs 1", "1 operands are walked, but there are only 0"),
     ] {
         let got = error(part, by);
         assert!(got.contains(want), "{part} -> {by}: {got}");
