@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use fornax_ir::DType;
+use fornax_ir::{DType, Literal};
 
 use crate::tensor::Tensor;
 
@@ -84,16 +84,17 @@ pub fn compare(actual: &Tensor, expected: &Tensor, tolerance: Tolerance) -> Comp
 
 fn compare_exactly(c: &mut Comparison, actual: &Tensor, expected: &Tensor) {
     let width = actual.dtype().bytes();
+    let (left, right) = (actual.as_literal(), expected.as_literal());
     let pairs = actual.bytes().chunks_exact(width).zip(expected.bytes().chunks_exact(width));
     for (i, (a, b)) in pairs.enumerate() {
-        let (x, y) = (actual.as_literal().get_f64(i), expected.as_literal().get_f64(i));
+        let (x, y) = (left.get_f64(i), right.get_f64(i));
         c.max_abs_expected = c.max_abs_expected.max(y.abs());
         if a == b {
             continue;
         }
         c.mismatches += 1;
         c.worst.get_or_insert((i, x, y));
-        c.max_abs_error = c.max_abs_error.max(integer_distance(actual, expected, i));
+        c.max_abs_error = c.max_abs_error.max(integer_distance(&left, &right, i));
     }
     if c.mismatches > 0 {
         c.failure = Some(format!(
@@ -106,9 +107,9 @@ fn compare_exactly(c: &mut Comparison, actual: &Tensor, expected: &Tensor) {
 }
 
 /// `|a - b|` of the integers at `i`, which may differ in bits that `f64` does not hold.
-fn integer_distance(actual: &Tensor, expected: &Tensor, i: usize) -> f64 {
-    let value = |t: &Tensor| {
-        let v = i128::from(t.as_literal().get_i64(i));
+fn integer_distance(actual: &Literal, expected: &Literal, i: usize) -> f64 {
+    let value = |t: &Literal| {
+        let v = i128::from(t.get_i64(i));
         if t.dtype() == DType::U64 && v < 0 { v + (1i128 << 64) } else { v }
     };
     (value(actual) - value(expected)).unsigned_abs() as f64
@@ -117,8 +118,9 @@ fn integer_distance(actual: &Tensor, expected: &Tensor, i: usize) -> f64 {
 fn compare_floats(c: &mut Comparison, actual: &Tensor, expected: &Tensor, tolerance: Tolerance) {
     let mut furthest = -1.0;
     let mut first_mismatch = None;
-    for i in 0..actual.numel() {
-        let (a, b) = (actual.as_literal().get_f64(i), expected.as_literal().get_f64(i));
+    let (left, right) = (actual.as_literal(), expected.as_literal());
+    for i in 0..left.len() {
+        let (a, b) = (left.get_f64(i), right.get_f64(i));
         if !a.is_finite() || !b.is_finite() {
             if a != b && !(a.is_nan() && b.is_nan()) {
                 c.mismatches += 1;

@@ -185,7 +185,7 @@ fn interpret(graph: &Graph, inputs: &[&Tensor], cancel: Option<&CancelToken>) ->
     if cancel.is_some_and(CancelToken::is_cancelled) {
         return Err(Error::Cancelled);
     }
-    let arguments: Vec<_> = inputs.iter().map(|t| t.as_literal().clone()).collect();
+    let arguments: Vec<_> = inputs.iter().map(|t| t.as_literal()).collect();
     let outcome = interp::run(graph, &arguments).map_err(InputError::Type)?;
     match outcome.index_error {
         Some(place) => Err(Error::Index(place)),

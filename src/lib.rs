@@ -20,6 +20,7 @@ extern crate self as fornax;
 
 mod compare;
 mod dim;
+pub mod eager;
 mod error;
 mod executable;
 mod inspect;
@@ -27,6 +28,7 @@ pub mod io;
 mod model;
 mod options;
 mod tensor;
+mod trace;
 pub mod tree;
 
 pub use compare::{Comparison, Tolerance, compare};

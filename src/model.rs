@@ -418,7 +418,7 @@ impl Model {
             let mut tensor = found.ok_or_else(missing)?.1.clone();
             if rank0 && tensor.shape() == [1] {
                 tracing::warn!("input '{}' has rank 0; a tensor of shape [1] is taken for it", info.name);
-                tensor = tensor.reshape(&[])?;
+                tensor = tensor.as_literal().reshaped(&[])?.into();
             }
             ordered.push(tensor);
         }

@@ -51,7 +51,7 @@ fn graph(inputs: &Named<'_>, constant: bool, body: &dyn Fn(&mut Builder, &[Value
             *first = Dim::symbol("n");
         }
         values.push(if constant {
-            b.constant(name, tensor.as_literal().clone())
+            b.constant(name, tensor.as_literal())
         } else {
             b.input(name, TensorType::new(tensor.dtype(), shape))
         });
@@ -397,7 +397,7 @@ fn reads_out_of_range_give_zero_and_the_run_goes_on() {
     gather(&mut b, &[table, index]);
     let graph = b.finish();
     let (data, indices) = (vector(&[7i32, 8]), vector(&[1i64, 2, -3, 0]));
-    let arguments = [data.as_literal().clone(), indices.as_literal().clone()];
+    let arguments = [data.as_literal(), indices.as_literal()];
     let outcome = fornax::ir::graph::interp::run(&graph, &arguments).unwrap();
     assert_eq!(&*outcome.outputs[0].to_slice::<i32>().unwrap(), &[8, 0, 0, 7]);
     assert!(outcome.index_error.unwrap().contains("embedding"));
@@ -588,7 +588,7 @@ fn a_dot_is_one_ascending_chain() {
     check(
         &[("a", a)],
         &|b, v| {
-            let ones = b.constant("ones", ones.as_literal().clone());
+            let ones = b.constant("ones", ones.as_literal());
             let dot = DotGeneral { batch: vec![], contract: vec![(1, 0)] };
             let r = b.add(dot, &[v[0], ones]).unwrap();
             b.output("r", r);

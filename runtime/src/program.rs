@@ -23,6 +23,9 @@ pub type MRun = unsafe extern "C" fn(args: *const FnxArgs) -> i32;
 /// `m_scratch_bytes`: bytes of scratch for these dims and threads; `SIZE_MAX` on overflow.
 pub type MScratch = unsafe extern "C" fn(dims: *const i64, max_threads: u32) -> usize;
 
+/// Most inputs, and most outputs, of a program that [`Instance::run_small`] runs without a workspace.
+pub const FEW: usize = 8;
+
 /// The functions of a loaded program.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry {
@@ -333,7 +336,8 @@ impl Instance {
     /// inputs and outputs of `io`: for any dims in range they read and write only within the
     /// byte lengths that `io`, or `options.byte_lengths`, gives for these dims, within the scratch
     /// that `scratch_bytes` asks for, and within `options.weights`; they may run on several threads
-    /// at once with different arguments; and they don't unwind.
+    /// at once with different arguments; and they don't unwind. Where both `io` and `options.byte_lengths` tell a
+    /// length, they tell the same.
     pub unsafe fn new(
         entry: Entry,
         io: ProgramIo,
@@ -395,6 +399,56 @@ impl Instance {
     /// alignments are right and scratch could be had.
     pub fn run(&self, dims: &[i64], inputs: &[&[u8]], outputs: &mut [&mut [u8]]) -> Result<(), RunError> {
         self.run_with(dims, inputs, outputs, None, None)
+    }
+
+    /// As [`Instance::run`], for small programs that run often: takes no lock and allocates nothing where the program
+    /// needs no scratch and has at most [`FEW`] inputs and as many outputs, all of constant or symbolic extents.
+    /// Elsewhere it is [`Instance::run`].
+    ///
+    /// # Errors
+    /// See [`Instance::run`].
+    pub fn run_small(
+        &self,
+        dims: &[i64],
+        inputs: &[&[u8]],
+        outputs: &mut [&mut [u8]],
+    ) -> Result<(), RunError> {
+        check_count("inputs", self.io.inputs.len(), inputs.len())?;
+        check_count("outputs", self.io.outputs.len(), outputs.len())?;
+        self.check_dims(dims)?;
+        if inputs.len().max(outputs.len()) > FEW || self.query_scratch(dims)? != 0 {
+            return self.run(dims, inputs, outputs);
+        }
+        let mut starts = [ptr::null::<c_void>(); FEW];
+        let mut out_starts = [ptr::null_mut::<c_void>(); FEW];
+        for ((tensor, bytes), start) in self.io.inputs.iter().zip(inputs).zip(&mut starts) {
+            let Some(length) = byte_length(tensor, dims) else { return self.run(dims, inputs, outputs) };
+            check_buffer(tensor, length, bytes.as_ptr(), bytes.len())?;
+            *start = bytes.as_ptr().cast();
+        }
+        for index in 0..outputs.len() {
+            let tensor = &self.io.outputs[index];
+            let Some(length) = byte_length(tensor, dims) else { return self.run(dims, inputs, outputs) };
+            check_buffer(tensor, length, outputs[index].as_ptr(), outputs[index].len())?;
+            out_starts[index] = outputs[index].as_mut_ptr().cast();
+        }
+        let ctx = self.context(None);
+        let mut detail = -1i64;
+        let args = FnxArgs {
+            size: ARGS_SIZE,
+            dims: dims.as_ptr(),
+            inputs: starts.as_ptr(),
+            outputs: out_starts.as_ptr(),
+            out_dims: ptr::null_mut(),
+            weights: self.weights(),
+            scratch: ptr::null_mut(),
+            ctx: &raw const ctx,
+            error_detail: &raw mut detail,
+        };
+        // SAFETY: the program follows the ABI (promise of `new`), dims are in range, it wants no scratch and has no
+        // computed extents, and every buffer was checked; slices don't overlap where one of them is written.
+        let code = unsafe { (self.entry.run)(&raw const args) };
+        RunError::from_code(code, detail)
     }
 
     /// As [`Instance::run`]. `out_dims`, if wanted, receives the computed sizes (its length must be

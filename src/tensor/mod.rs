@@ -1,17 +1,42 @@
-//! Concrete tensors: what a model takes and gives.
+//! Tensors: concrete arrays whose operations run at once, and values of a trace.
+
+mod array;
+mod elementwise;
+mod storage;
+
+pub(crate) use array::{Array, Shape, Strides, scalar_word};
+pub(crate) use storage::Storage;
 
 use std::fmt;
 
-use fornax_ir::literal::{Element, LiteralError};
+use fornax_ir::literal::{Element, LiteralError, byte_count};
 use fornax_ir::scalar::Scalar;
 use fornax_ir::{DType, Literal};
 
-/// A dense array of one dtype in row-major order. Cloning is cheap: clones share their storage.
+use crate::dim::Dim;
+use crate::trace::{self, Abstract, TracedValue};
+
+/// An array of one dtype. Operations on it run at once, as native code that is compiled at the first use of an
+/// operation and serves every size after that; within a trace they are recorded instead.
 ///
-/// The storage is always aligned for its elements.
-#[derive(Clone, PartialEq)]
+/// Cloning is cheap, and so are views (`permute`, `narrow`, `broadcast_to`, ..): they share their storage.
+///
+/// Operations follow NumPy's broadcasting and have the names that PyTorch users know. Negative axes count from the end.
+/// A shape or dtype that does not fit panics at the caller's line, with both operands' types and what would work.
+#[derive(Clone)]
 pub struct Tensor {
-    literal: Literal,
+    repr: Repr,
+}
+
+/// What a tensor is.
+#[derive(Clone)]
+pub(crate) enum Repr {
+    /// Elements in memory.
+    Array(Array),
+    /// A value of a trace, which gets its elements when the traced function runs.
+    Traced(TracedValue),
+    /// A type without a value: a parameter of a function to be traced.
+    Spec(Abstract),
 }
 
 impl Tensor {
@@ -34,7 +59,7 @@ impl Tensor {
     /// # Errors
     /// [`LiteralError`] when the number of elements contradicts the shape.
     pub fn from_vec<T: Element>(data: Vec<T>, shape: &[usize]) -> Result<Self, LiteralError> {
-        Ok(Tensor { literal: Literal::from_vec(shape, data)? })
+        Ok(Tensor::from_literal(Literal::from_vec(shape, data)?))
     }
 
     /// From truth values in row-major order.
@@ -42,7 +67,7 @@ impl Tensor {
     /// # Errors
     /// [`LiteralError`] when the number of elements contradicts the shape.
     pub fn from_bools(data: &[bool], shape: &[usize]) -> Result<Self, LiteralError> {
-        Ok(Tensor { literal: Literal::from_bools(shape, data)? })
+        Ok(Tensor::from_literal(Literal::from_bools(shape, data)?))
     }
 
     /// A tensor of rank 0.
@@ -55,11 +80,8 @@ impl Tensor {
     /// # Errors
     /// [`LiteralError::TooLarge`] when memory cannot hold the shape.
     pub fn zeros(shape: &[usize], dtype: DType) -> Result<Self, LiteralError> {
-        let bytes = fornax_ir::literal::byte_count(dtype, shape)?;
-        // Asked for first, so that too large a shape is an error and not the end of the process.
-        let room = Vec::<u8>::new().try_reserve_exact(bytes);
-        room.map_err(|_| LiteralError::TooLarge(shape.to_vec()))?;
-        Tensor::from_bytes(vec![0; bytes], dtype, shape)
+        let storage = Storage::zeroed(byte_count(dtype, shape)?, shape)?;
+        Ok(Array::trusted(storage, dtype, Shape::from_slice(shape)).into())
     }
 
     /// From values that are each converted to the dtype's nearest: floats round, integers saturate
@@ -117,89 +139,194 @@ impl Tensor {
     /// # Errors
     /// [`LiteralError::Size`] when there are too few words.
     pub(crate) fn from_words(words: Vec<u64>, dtype: DType, shape: &[usize]) -> Result<Self, LiteralError> {
-        let want = fornax_ir::literal::byte_count(dtype, shape)?;
         let all = Literal::from_vec(&[words.len()], words)?;
-        let got = all.bytes().len();
-        if got < want {
-            return Err(LiteralError::Size { dtype, shape: shape.to_vec(), want, got });
-        }
-        Ok(Tensor { literal: Literal::from_bytes(dtype, shape, all.bytes().slice(..want))? })
+        Ok(Array::new(Storage::Bytes(all.bytes().clone()), dtype, shape)?.into())
     }
 
     /// Takes a literal over; its bytes are copied only where they are not aligned.
     pub fn from_literal(literal: Literal) -> Self {
-        if literal.bytes().as_ptr().addr().is_multiple_of(literal.dtype().bytes()) {
-            return Tensor { literal };
+        let (dtype, shape) = (literal.dtype(), literal.shape());
+        let mut storage = Storage::Bytes(literal.bytes().clone());
+        if !literal.bytes().as_ptr().addr().is_multiple_of(dtype.bytes()) {
+            let mut words = vec![0u64; literal.bytes().len().div_ceil(8)];
+            bytemuck::cast_slice_mut::<u64, u8>(&mut words)[..literal.bytes().len()]
+                .copy_from_slice(literal.bytes());
+            storage = Storage::Words(words.into());
         }
-        let mut words = vec![0u64; literal.bytes().len().div_ceil(8)];
-        bytemuck::cast_slice_mut::<u64, u8>(&mut words)[..literal.bytes().len()]
-            .copy_from_slice(literal.bytes());
-        Tensor::from_words(words, literal.dtype(), literal.shape()).expect("the literal's own size")
+        Array::trusted(storage, dtype, Shape::from_slice(shape)).into()
     }
 
-    /// The array that this wraps.
-    pub fn as_literal(&self) -> &Literal {
-        &self.literal
+    /// What it is.
+    pub(crate) fn repr(&self) -> &Repr {
+        &self.repr
+    }
+
+    /// The elements in memory.
+    ///
+    /// # Panics
+    /// When it has none, because it is being traced.
+    #[track_caller]
+    pub(crate) fn array(&self) -> &Array {
+        match &self.repr {
+            Repr::Array(array) => array,
+            _ => panic!("{}", trace::reading_error(self)),
+        }
+    }
+
+    /// The elements as a literal, which shares its storage unless this is a view of other order.
+    ///
+    /// # Panics
+    /// At the caller's line, when the tensor is being traced.
+    #[track_caller]
+    pub fn as_literal(&self) -> Literal {
+        self.array().to_literal()
     }
 
     /// The element type.
     pub fn dtype(&self) -> DType {
-        self.literal.dtype()
+        match &self.repr {
+            Repr::Array(array) => array.dtype(),
+            Repr::Traced(value) => value.dtype(),
+            Repr::Spec(spec) => spec.dtype,
+        }
     }
 
     /// The extents, outermost first.
+    ///
+    /// # Panics
+    /// At the caller's line, when the tensor is being traced and an extent is symbolic: [`Tensor::dims`] gives those.
+    #[track_caller]
     pub fn shape(&self) -> &[usize] {
-        self.literal.shape()
+        let constant = match &self.repr {
+            Repr::Array(array) => return array.shape(),
+            Repr::Traced(value) => value.constant_shape(),
+            Repr::Spec(spec) => spec.constant_shape(),
+        };
+        constant.unwrap_or_else(|| {
+            panic!(
+                "the shape of {} is no list of numbers; use `dims()` or `dim(axis)`, whose extents may be symbolic",
+                self.type_text()
+            )
+        })
+    }
+
+    /// The extents, outermost first, which are symbolic where a trace has symbolic dims.
+    pub fn dims(&self) -> Vec<Dim> {
+        match &self.repr {
+            Repr::Array(array) => array.shape().iter().map(|&n| Dim::from(n)).collect(),
+            Repr::Traced(value) => value.dims(),
+            Repr::Spec(spec) => spec.dims.to_vec(),
+        }
+    }
+
+    /// The number of axes.
+    pub fn rank(&self) -> usize {
+        match &self.repr {
+            Repr::Array(array) => array.shape().len(),
+            Repr::Traced(value) => value.rank(),
+            Repr::Spec(spec) => spec.dims.len(),
+        }
+    }
+
+    /// Dtype and extents as text: `f32[2, 3]`.
+    pub(crate) fn type_text(&self) -> String {
+        let dims: Vec<String> = self.dims().iter().map(Dim::to_string).collect();
+        format!("{}[{}]", self.dtype(), dims.join(", "))
     }
 
     /// The number of elements.
+    ///
+    /// # Panics
+    /// As [`Tensor::shape`].
+    #[track_caller]
     pub fn numel(&self) -> usize {
-        self.literal.len()
+        self.shape().iter().product()
     }
 
     /// The elements in row-major order, as bytes of native endianness.
+    ///
+    /// # Panics
+    /// At the caller's line, when the tensor is being traced.
+    #[track_caller]
     pub fn bytes(&self) -> &[u8] {
-        self.literal.bytes()
+        self.array().bytes()
     }
 
     /// The elements in row-major order. Bool reads as `u8`.
     ///
     /// # Errors
     /// [`LiteralError::DType`] when the elements are of another type.
+    ///
+    /// # Panics
+    /// At the caller's line, when the tensor is being traced.
+    #[track_caller]
     pub fn as_slice<T: Element>(&self) -> Result<&[T], LiteralError> {
         let as_stored = self.dtype() == T::DTYPE || (self.dtype() == DType::Bool && T::DTYPE == DType::U8);
         if !as_stored {
             return Err(LiteralError::DType { want: T::DTYPE, got: self.dtype() });
         }
-        Ok(bytemuck::cast_slice(self.bytes()))
+        let bytes = self.bytes();
+        Ok(if bytes.is_empty() { &[] } else { bytemuck::cast_slice(bytes) })
     }
 
     /// A copy of the elements in row-major order. Bool reads as `u8`.
     ///
     /// # Errors
     /// [`LiteralError::DType`] when the elements are of another type.
+    ///
+    /// # Panics
+    /// At the caller's line, when the tensor is being traced.
+    #[track_caller]
     pub fn to_vec<T: Element>(&self) -> Result<Vec<T>, LiteralError> {
         Ok(self.as_slice()?.to_vec())
     }
 
     /// All elements as `f64` (integers beyond 2^53 round; bool is 0 or 1).
-    pub fn to_f64_vec(&self) -> Vec<f64> {
-        (0..self.numel()).map(|i| self.literal.get_f64(i)).collect()
-    }
-
-    /// The same elements in another shape of equal element count; the storage is shared.
     ///
-    /// # Errors
-    /// [`LiteralError`] when the element counts differ.
-    pub fn reshape(&self, shape: &[usize]) -> Result<Self, LiteralError> {
-        Ok(Tensor { literal: self.literal.reshaped(shape)? })
+    /// # Panics
+    /// At the caller's line, when the tensor is being traced.
+    #[track_caller]
+    pub fn to_f64_vec(&self) -> Vec<f64> {
+        let literal = self.as_literal();
+        (0..literal.len()).map(|i| literal.get_f64(i)).collect()
+    }
+}
+
+impl PartialEq for Tensor {
+    /// Whether dtype, shape and every bit of the elements are equal: a NaN equals itself, and zeros of both signs
+    /// differ. Panics when one of them is being traced.
+    #[track_caller]
+    fn eq(&self, other: &Self) -> bool {
+        let (a, b) = (self.array(), other.array());
+        a.dtype() == b.dtype() && a.shape() == b.shape() && a.bytes() == b.bytes()
     }
 }
 
 impl fmt::Debug for Tensor {
     /// Dtype, shape and the first elements.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.literal.fmt(f)
+        match &self.repr {
+            Repr::Array(array) => array.to_literal().fmt(f),
+            _ => f.write_str(&self.type_text()),
+        }
+    }
+}
+
+impl From<Array> for Tensor {
+    fn from(array: Array) -> Self {
+        Tensor { repr: Repr::Array(array) }
+    }
+}
+
+impl From<TracedValue> for Tensor {
+    fn from(value: TracedValue) -> Self {
+        Tensor { repr: Repr::Traced(value) }
+    }
+}
+
+impl From<Abstract> for Tensor {
+    fn from(spec: Abstract) -> Self {
+        Tensor { repr: Repr::Spec(spec) }
     }
 }
 
@@ -210,8 +337,10 @@ impl From<Literal> for Tensor {
 }
 
 impl From<Tensor> for Literal {
+    /// Panics at the caller's line when the tensor is being traced.
+    #[track_caller]
     fn from(tensor: Tensor) -> Self {
-        tensor.literal
+        tensor.as_literal()
     }
 }
 
@@ -235,8 +364,7 @@ mod tests {
         assert_eq!(Tensor::from(part).as_slice::<i32>().unwrap(), [2, 3]);
         assert!(matches!(Tensor::zeros(&[1 << 50], DType::F64), Err(LiteralError::TooLarge(_))));
         let t = Tensor::zeros(&[2, 3], DType::F64).unwrap();
-        assert_eq!(t.reshape(&[6]).unwrap().bytes().as_ptr(), t.bytes().as_ptr());
-        assert!(t.reshape(&[5]).is_err());
+        assert_eq!(t.as_literal().bytes().as_ptr(), t.bytes().as_ptr());
         assert!(t.as_slice::<f32>().is_err());
     }
 }
