@@ -5,6 +5,8 @@ use fornax_ir::graph::interp::InterpError;
 use fornax_ir::literal::LiteralError;
 use fornax_runtime::{InstanceError, PoolError, RunError};
 
+use crate::trace::TraceError;
+
 /// Why a model could not be loaded or run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -29,6 +31,9 @@ pub enum Error {
         /// Names like it, as an ending of the message; may be empty.
         near: String,
     },
+    /// A function cannot be traced, or not be called with these arguments.
+    #[error(transparent)]
+    Trace(#[from] TraceError),
     /// A tensor could not be made.
     #[error(transparent)]
     Tensor(#[from] LiteralError),

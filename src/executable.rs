@@ -66,20 +66,22 @@ pub(crate) struct Built {
 /// Makes a graph runnable.
 pub(crate) fn build(graph: Graph, options: &Options, pool: &Arc<ThreadPool>) -> Result<Built, Error> {
     if options.backend == Backend::Interp {
-        let executable = Executable::Interp(Box::new(graph));
-        let (optimize_time, codegen_time) = (Duration::ZERO, Duration::ZERO);
         return Ok(Built {
-            executable,
-            optimize_time,
-            codegen_time,
+            executable: Executable::Interp(Box::new(graph)),
+            optimize_time: Duration::ZERO,
+            codegen_time: Duration::ZERO,
             kernels: 0,
             weights_bytes: 0,
             isa: "interpreter".into(),
             imports: vec![],
         });
     }
+    compile(lowered(graph, options)?, options, pool)
+}
+
+/// Makes native code of a program.
+pub(crate) fn compile(lowered: Lowered, options: &Options, pool: &Arc<ThreadPool>) -> Result<Built, Error> {
     let target = Target::host(options.cpu).map_err(compile_error)?;
-    let lowered = lowered(graph, options)?;
     let weights_bytes = lowered.program.weights.bytes;
     if let Some(limit) = options.memory_limit.filter(|&limit| weights_bytes > limit as u64) {
         return Err(Error::MemoryLimit { what: "the model's weights", needed: weights_bytes, limit });

@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 use std::path::Path;
 use std::str::FromStr;
 
+use fornax_compiler::Lowered;
 use fornax_compiler::codegen::{self, Target};
 use fornax_ir::graph::ops::OpClass;
 use fornax_ir::graph::verify::verify as verify_graph;
@@ -82,8 +83,13 @@ pub fn dump_graph(graph: Graph, stage: Stage, options: &Options) -> Result<Strin
     if stage == Stage::Graph {
         return Ok(graph.to_string());
     }
-    let lowered = lowered(graph, options)?;
+    text_of(&lowered(graph, options)?, stage, options)
+}
+
+/// The text of a program at a stage from the plan on.
+pub(crate) fn text_of(lowered: &Lowered, stage: Stage, options: &Options) -> Result<String, Error> {
     match stage {
+        Stage::Graph => return Ok(lowered.graph.to_string()),
         Stage::Plan => return Ok(format!("{}\n{}", lowered.graph, lowered.plan.listing(&lowered.graph))),
         Stage::Kernels => {
             let mut text = lowered.program.to_string();

@@ -16,6 +16,7 @@
 //! threads at once. What programs compute, down to the corner cases, is stated in `docs/numerics.md`.
 
 /// Derived code names this crate by its name, here too.
+#[allow(unused_extern_crates)]
 extern crate self as fornax;
 
 mod compare;
@@ -25,10 +26,11 @@ mod error;
 mod executable;
 mod inspect;
 pub mod io;
+pub mod jit;
 mod model;
 mod options;
 mod tensor;
-mod trace;
+pub mod trace;
 pub mod tree;
 
 pub use compare::{Comparison, Tolerance, compare};
@@ -42,9 +44,11 @@ pub use fornax_ir::DType;
 pub use fornax_ir::literal::{Element, LiteralError as TensorError};
 pub use fornax_runtime::CancelToken;
 pub use inspect::{ModelInfo, Stage, Verified, dump, inspect, verify};
+pub use jit::{Jit, jit};
 pub use model::{Bindings, Extent, Model, Outputs, Stats, TensorInfo};
 pub use options::{Backend, Options};
 pub use tensor::Tensor;
+pub use trace::{Compiled, Lowered, TraceError, Traced, cond, scan, scan_reverse, trace, while_loop};
 pub use tree::TensorTree;
 
 /// The graphs that [`Model::from_graph`] takes.

@@ -231,13 +231,7 @@ impl Model {
     fn build(mut graph: Graph, source: Source, facts: Facts, options: Options) -> Result<Self, Error> {
         fix_dims(&mut graph, &options)?;
         let pool = Arc::new(ThreadPool::new(options.threads)?);
-        let signature = Graph {
-            name: graph.name.clone(),
-            inputs: graph.inputs.clone(),
-            ranges: graph.ranges.clone(),
-            symbols: graph.symbols.clone(),
-            ..Graph::default()
-        };
+        let signature = signature_of(&graph);
         let info = |name: &str, value| {
             let ty = graph.ty(value);
             TensorInfo::new(name, ty.dtype, &ty.shape, &graph.ranges)
@@ -473,6 +467,17 @@ fn unknown_value<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> Err
     near.sort_unstable();
     let near = if near.is_empty() { String::new() } else { format!("; there are {}", near.join(", ")) };
     Error::UnknownValue { name: name.to_string(), near }
+}
+
+/// A graph's inputs, symbols and ranges, without nodes: what arguments are checked against.
+pub(crate) fn signature_of(graph: &Graph) -> Graph {
+    Graph {
+        name: graph.name.clone(),
+        inputs: graph.inputs.clone(),
+        ranges: graph.ranges.clone(),
+        symbols: graph.symbols.clone(),
+        ..Graph::default()
+    }
 }
 
 /// Narrows the symbols that options fix to their one value.

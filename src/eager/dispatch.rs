@@ -73,7 +73,7 @@ pub(crate) fn one(value: ValueId) -> Values {
 #[track_caller]
 pub(crate) fn fail(op: &str, operands: &[Operand<'_>], what: &str) -> ! {
     let types: Vec<String> = operands.iter().map(Operand::type_text).collect();
-    panic!("{op}({}): {what}", types.join(", "))
+    trace::refuse(format!("{op}({}): {what}", types.join(", ")))
 }
 
 /// Applies an operation: `body` adds it to a graph, `key` tells it from others. `body` depends on nothing but what the

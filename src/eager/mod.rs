@@ -15,4 +15,5 @@ pub(crate) use dispatch::{Body, Operand, Outputs, Values, apply, apply_one, fail
 pub(crate) use key::Key;
 
 pub use cache::{CacheStats, cache_stats, set_cache_limit};
+pub(crate) use threads::pool_of;
 pub use threads::{threads, with_threads};

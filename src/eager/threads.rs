@@ -59,7 +59,7 @@ pub fn with_threads<R>(n: usize, f: impl FnOnce() -> R) -> R {
 }
 
 /// Pools are kept: a number of threads is started once.
-fn pool_of(n: usize) -> Result<Arc<ThreadPool>, fornax_runtime::PoolError> {
+pub(crate) fn pool_of(n: usize) -> Result<Arc<ThreadPool>, fornax_runtime::PoolError> {
     static POOLS: Mutex<Vec<Arc<ThreadPool>>> = Mutex::new(Vec::new());
     let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(pool) = pools.iter().find(|pool| pool.threads() == n) {

@@ -161,6 +161,11 @@ impl Tensor {
         &self.repr
     }
 
+    /// Whether it has elements: it is neither traced nor a spec.
+    pub(crate) fn is_concrete(&self) -> bool {
+        matches!(self.repr, Repr::Array(_))
+    }
+
     /// The elements in memory.
     ///
     /// # Panics
@@ -169,7 +174,7 @@ impl Tensor {
     pub(crate) fn array(&self) -> &Array {
         match &self.repr {
             Repr::Array(array) => array,
-            _ => panic!("{}", trace::reading_error(self)),
+            _ => trace::refuse_reading(self),
         }
     }
 
@@ -203,10 +208,10 @@ impl Tensor {
             Repr::Spec(spec) => spec.constant_shape(),
         };
         constant.unwrap_or_else(|| {
-            panic!(
+            trace::refuse(format!(
                 "the shape of {} is no list of numbers; use `dims()` or `dim(axis)`, whose extents may be symbolic",
                 self.type_text()
-            )
+            ))
         })
     }
 

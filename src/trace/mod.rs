@@ -1,79 +1,127 @@
-//! Tracing: operations on traced tensors are recorded in a graph instead of run.
+//! Tracing and the stages of compilation.
+//!
+//! [`trace()`] runs a function once on tensors that have types but no elements, and records what it does in a graph:
+//! [`Traced`]. [`Traced::lower`] plans the kernels ([`Lowered`]), [`Lowered::compile`] makes native code of them
+//! ([`Compiled`]), which is called as the function was. [`crate::jit()`] does all three when a call needs it.
+//!
+//! What does not depend on traced tensors runs as usual while the function is traced: concrete tensors become constants,
+//! `if` and `for` over numbers of Rust are decided once. Decisions and loops that depend on the elements of traced tensors
+//! are made by [`cond`], [`while_loop`] and [`scan`].
 
+mod control;
+mod error;
+mod recording;
+mod signature;
+mod stages;
+
+use std::any::type_name;
 use std::panic::Location;
-use std::sync::{Arc, Mutex, PoisonError};
 
-use fornax_ir::DType;
-use fornax_ir::graph::{Builder, GraphError, TensorType, ValueId};
+pub use control::{cond, scan, scan_reverse, while_loop};
+pub use error::TraceError;
+pub use stages::{Compiled, Lowered, Traced};
+
+pub(crate) use error::{fail, line_of};
+pub(crate) use recording::{Abstract, TracedValue, is_traced, record};
+pub(crate) use signature::{Flat, Signature, listed};
 
 use crate::dim::Dim;
-use crate::eager::{Body, Operand, Outputs};
+use crate::error::Error;
 use crate::tensor::{Repr, Tensor};
+use crate::tree::{self, TensorTree};
+use fornax_ir::DType;
 
-/// A graph in the making.
-#[derive(Default)]
-pub(crate) struct Trace {
-    builder: Mutex<Builder>,
+/// Captured tensors of more bytes than this are worth a warning: 16 MB.
+pub const CONSTANT_WARNING: usize = 16 << 20;
+
+/// Records what a function computes.
+///
+/// `spec` stands for the argument: a tree whose tensors are examples, of which only the types count, or [`Tensor::spec`]s,
+/// whose extents may be symbolic. The function gets the tree with traced tensors. Inputs and outputs of the graph are named
+/// by the tensors' paths; an argument or result that is a tensor as a whole is `input` or `output`.
+///
+/// ```ignore
+/// use fornax::{DType, Dim, Options, Tensor, trace};
+///
+/// let batch = Dim::symbol("batch", 1..=512);
+/// let w = Tensor::from([[1.0f32, 2.0], [3.0, 4.0]]);
+/// let traced = trace(|x: Tensor| x.matmul(&w).relu(), Tensor::spec(DType::F32, [batch, Dim::from(2)]))?;
+/// let compiled = traced.lower(&Options::default())?.compile(&Options::default())?;
+/// for rows in [1, 3] {
+///     let x = Tensor::ones(&[rows, 2], DType::F32)?;
+///     assert_eq!(compiled.call(&x)?, x.matmul(&w).relu());
+/// }
+/// # Ok::<(), fornax::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Trace`] for an operation that does not fit its operands, for reading a traced tensor's elements, and for what
+/// else the function may not do, each with the line of the source that did it.
+#[track_caller]
+pub fn trace<S, F, O>(f: F, spec: S) -> Result<Traced<O::Owned>, Error>
+where
+    S: TensorTree,
+    F: FnOnce(S::Owned) -> O,
+    O: TensorTree,
+{
+    let name = function_name(type_name::<F>());
+    trace_at(f, &spec, CONSTANT_WARNING, Location::caller(), &name)
 }
 
-/// A value of a trace.
-#[derive(Clone)]
-pub(crate) struct TracedValue {
-    trace: Arc<Trace>,
-    value: ValueId,
-    ty: Arc<TensorType>,
-    dims: Arc<[Dim]>,
-    constant: Option<Arc<[usize]>>,
+/// As [`trace()`], called at `location`, of a function of that name, with the size in bytes from which captured tensors are
+/// worth a warning.
+pub(crate) fn trace_at<S, F, O>(
+    f: F,
+    spec: &S,
+    warn_above: usize,
+    location: &'static Location<'static>,
+    name: &str,
+) -> Result<Traced<O::Owned>, Error>
+where
+    S: TensorTree,
+    F: FnOnce(S::Owned) -> O,
+    O: TensorTree,
+{
+    let signature = Signature::of(spec, location)?;
+    let recording = stages::Recording::start(name, &signature, warn_above, location);
+    let mut inputs = recording.inputs.iter();
+    let arguments = tree::map(spec, &mut |_, _| inputs.next().expect("one input for each tensor").clone());
+    let (template, outputs) = error::catch(|| {
+        recording.trace.enter(|| {
+            let result = f(arguments);
+            let outputs = recording.outputs(&result, location);
+            (tree::map(&result, &mut |_, tensor| tensor.to_spec()), outputs)
+        })
+    })?;
+    recording.finish(signature, template, outputs)
 }
 
-/// A type without a value.
-#[derive(Clone)]
-pub(crate) struct Abstract {
-    /// Its element type.
-    pub(crate) dtype: DType,
-    /// Its extents.
-    pub(crate) dims: Arc<[Dim]>,
-    /// Its extents, where all are constant.
-    constant: Option<Arc<[usize]>>,
+/// The name of a function: the last part of its path, of a closure that of the function that it is in.
+pub(crate) fn function_name(path: &str) -> String {
+    // A generic function's parameters hold paths of their own.
+    let path = path.split('<').next().unwrap_or_default();
+    let name = path.split("::").filter(|part| !part.starts_with('{') && !part.is_empty()).last();
+    name.unwrap_or("traced").to_string()
 }
 
-impl Abstract {
-    /// From its parts.
-    pub(crate) fn new(dtype: DType, dims: &[Dim]) -> Self {
-        Abstract { dtype, dims: dims.into(), constant: constant(dims) }
+impl Tensor {
+    /// A type without elements, for [`trace()`] and [`crate::Jit::spec`]: a tensor of these extents, some of which may be
+    /// symbolic.
+    ///
+    /// ```ignore
+    /// use fornax::{DType, Dim, Tensor};
+    ///
+    /// let images = Tensor::spec(DType::F32, [Dim::symbol("batch", 1..), 3.into(), 224.into(), 224.into()]);
+    /// assert_eq!(images.dims()[0].to_string(), "batch");
+    /// ```
+    pub fn spec<D: Into<Dim>>(dtype: DType, dims: impl IntoIterator<Item = D>) -> Tensor {
+        let dims: Vec<Dim> = dims.into_iter().map(Into::into).collect();
+        Abstract::new(dtype, &dims).into()
     }
-    /// Its extents, where all are constant.
-    pub(crate) fn constant_shape(&self) -> Option<&[usize]> {
-        self.constant.as_deref()
-    }
-}
 
-fn constant(dims: &[Dim]) -> Option<Arc<[usize]>> {
-    dims.iter().map(Dim::value).collect()
-}
-
-impl TracedValue {
-    fn new(trace: &Arc<Trace>, builder: &Builder, value: ValueId) -> Self {
-        let ty = builder.ty(value).clone();
-        let ranges = &builder.graph().ranges;
-        let dims: Arc<[Dim]> = ty.shape.iter().map(|d| Dim::from_expr(d, ranges)).collect();
-        TracedValue { trace: trace.clone(), value, ty: Arc::new(ty), constant: constant(&dims), dims }
-    }
-    /// Its element type.
-    pub(crate) fn dtype(&self) -> DType {
-        self.ty.dtype
-    }
-    /// The number of its axes.
-    pub(crate) fn rank(&self) -> usize {
-        self.ty.shape.len()
-    }
-    /// Its extents.
-    pub(crate) fn dims(&self) -> Vec<Dim> {
-        self.dims.to_vec()
-    }
-    /// Its extents, where all are constant.
-    pub(crate) fn constant_shape(&self) -> Option<&[usize]> {
-        self.constant.as_deref()
+    /// Its type without elements.
+    pub(crate) fn to_spec(&self) -> Tensor {
+        Abstract::new(self.dtype(), &self.dims()).into()
     }
 }
 
@@ -89,38 +137,27 @@ pub(crate) fn reading_error(tensor: &Tensor) -> String {
     }
 }
 
-/// Whether operations on this are recorded instead of run.
-pub(crate) fn is_traced(operand: &Operand<'_>) -> bool {
-    matches!(operand, Operand::Tensor(t) if !matches!(t.repr(), Repr::Array(_)))
+/// Refuses to read the elements of a tensor that has none: the error of the trace, else a panic at the caller's line.
+#[track_caller]
+pub(crate) fn refuse_reading(tensor: &Tensor) -> ! {
+    let location = line_of(Location::caller());
+    fail(TraceError::Read { location, message: reading_error(tensor) })
 }
 
-/// Adds the nodes of an operation to the trace that its traced operands belong to; other operands become constants.
-/// `location` is the caller's line.
-pub(crate) fn record(
-    operands: &[Operand<'_>],
-    location: &Location<'_>,
-    body: Body<'_>,
-) -> Result<Outputs, GraphError> {
-    let traced = operands.iter().find_map(|o| match o {
-        Operand::Tensor(t) => match t.repr() {
-            Repr::Traced(value) => Some(value),
-            _ => None,
-        },
-        Operand::Scalar(_) => None,
-    });
-    let trace = traced.expect("one operand is traced").trace.clone();
-    let mut builder = trace.builder.lock().unwrap_or_else(PoisonError::into_inner);
-    builder.set_loc(&format!("{}:{}", location.file(), location.line()));
-    let mut values = Vec::with_capacity(operands.len());
-    for operand in operands {
-        values.push(match operand {
-            Operand::Scalar(s) => builder.scalar(*s),
-            Operand::Tensor(t) => match t.repr() {
-                Repr::Traced(value) => value.value,
-                _ => builder.constant("", t.as_literal()),
-            },
-        });
+/// Ends the calling function with an error: the error of the trace that runs, else a panic at the caller's line.
+#[track_caller]
+pub(crate) fn stop(error: Error) -> ! {
+    match error {
+        Error::Trace(error) => fail(error),
+        error => panic!("{error}"),
     }
-    let outputs = body(&mut builder, &values)?;
-    Ok(outputs.into_iter().map(|v| TracedValue::new(&trace, &builder, v).into()).collect())
+}
+
+/// Refuses an operation: the error of the trace, else a panic at the caller's line with the message alone.
+#[track_caller]
+pub(crate) fn refuse(message: String) -> ! {
+    if !recording::is_active() {
+        panic!("{message}");
+    }
+    fail(TraceError::Operation { location: line_of(Location::caller()), message })
 }

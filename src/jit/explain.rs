@@ -1,0 +1,69 @@
+//! Why a function was compiled.
+
+use std::fmt;
+use std::panic::Location;
+use std::time::Duration;
+
+use crate::trace::{line_of, listed};
+
+/// One compilation.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Compilation {
+    /// The line of the call that needed it: `src/main.rs:12`.
+    pub location: String,
+    /// What differed from the calls before: arguments with their old and new type.
+    pub reason: String,
+    /// The types that it serves: `x: f32[batch, 3]`.
+    pub arguments: String,
+    /// Kernels of the program.
+    pub kernels: usize,
+    /// What tracing and compiling took.
+    pub time: Duration,
+    /// What was unusual about the trace.
+    pub warnings: Vec<String>,
+}
+
+/// All compilations of a function, in order. Its text form has a paragraph for each.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Explanation {
+    /// The function's name.
+    pub function: String,
+    /// Its compilations.
+    pub compilations: Vec<Compilation>,
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.compilations.len();
+        writeln!(f, "`{}` was compiled {count} time{}", self.function, if count == 1 { "" } else { "s" })?;
+        for (i, c) in self.compilations.iter().enumerate() {
+            writeln!(f, "{}. at {}: {}", i + 1, c.location, c.reason)?;
+            let ms = c.time.as_secs_f64() * 1e3;
+            writeln!(f, "   for {}; {} kernels, {ms:.1} ms", c.arguments, c.kernels)?;
+            c.warnings.iter().try_for_each(|warning| writeln!(f, "   warning: {warning}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Why a call is compiled: `closest` are its differences from the most similar call before, `refused` says why each spec does
+/// not fit.
+pub(super) fn reason(
+    name: &str,
+    closest: Option<&[String]>,
+    refused: &[String],
+    location: &Location<'_>,
+) -> String {
+    let mut reason = match closest {
+        None => "the first call".to_string(),
+        Some([]) => "its program had left the cache; `cache_limit` keeps more".to_string(),
+        Some(differences) => listed(differences),
+    };
+    if !refused.is_empty() {
+        reason.push_str(&format!("; no spec fits: {}", refused.join(", ")));
+    } else if closest.is_some_and(|differences| !differences.is_empty()) {
+        reason.push_str("; `spec` with symbolic dims serves many shapes by one program");
+    }
+    tracing::debug!("compiling {name} at {}: {reason}", line_of(location));
+    reason
+}
