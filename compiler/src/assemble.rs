@@ -36,6 +36,10 @@ pub(crate) fn assemble(graph: &Graph, plan: &Plan) -> Result<(Program, Vec<Weigh
         messages: FxHashMap::default(),
     };
     a.signature();
+    plan.verify(graph).map_err(|(v, what)| Error::Internal {
+        stage: "plan",
+        what: format!("{v} ({}) {what}", graph.loc(v)),
+    })?;
     let mut lowered = vec![];
     for g in &plan.groups {
         let l = lower(graph, g).map_err(|refuse| Error::Internal {
@@ -106,9 +110,17 @@ impl Assembler<'_> {
             .iter()
             .map(|(group, l)| Step {
                 reads: tensors(l),
-                writes: (group.copy_to.is_none() && arena(&group.root))
-                    .then(|| (group.root.index(), g.ty(group.root).bytes())),
-                in_place: l.in_place.iter().filter(|v| arena(v)).map(|v| v.index()).collect(),
+                // The root first: it may take over memory, the others are given what is free.
+                writes: [group.root]
+                    .iter()
+                    .chain(&group.also)
+                    .filter(|v| group.copy_to.is_none() && arena(v))
+                    .map(|v| (v.index(), g.ty(*v).bytes()))
+                    .collect(),
+                in_place: match arena(&group.root) {
+                    true => l.in_place.iter().filter(|v| arena(v)).map(|v| v.index()).collect(),
+                    false => vec![],
+                },
             })
             .collect();
         let assignment = assign(&steps, &g.ranges);
@@ -143,8 +155,8 @@ impl Assembler<'_> {
             .iter()
             .map(|o| match (o, group.copy_to) {
                 (Operand::Tensor(v), _) => self.place(*v, places),
-                (Operand::Target, Some(k)) => Place::Output(k),
-                (Operand::Target, None) => self.place(group.root, places),
+                (Operand::Target(_), Some(k)) => Place::Output(k),
+                (Operand::Target(v), None) => self.place(*v, places),
             })
             .collect();
         let scalars = l.scalars.iter().map(|d| self.scalar(d)).collect();
@@ -169,9 +181,11 @@ impl Assembler<'_> {
     }
 
     fn label(&self, group: &Group) -> String {
-        let mut values: Vec<ValueId> = group.members.iter().chain(&group.locals).copied().collect();
+        let mut values: Vec<ValueId> =
+            group.members.iter().chain(&group.locals).chain(&group.also).copied().collect();
         values.push(group.root);
         values.sort();
+        values.dedup();
         let mut names: Vec<&str> = vec![];
         for v in values {
             let name = self.graph.node(v).op.name();

@@ -11,9 +11,9 @@ use fornax_ir::dim::{Ranges, prove_le};
 pub(crate) struct Step {
     /// Tensors it reads (numbers of the caller's choice).
     pub reads: Vec<usize>,
-    /// The tensor it writes, with its bytes; `None` if that is no tensor of the arena.
-    pub writes: Option<(usize, Dim)>,
-    /// Tensors among `reads` whose memory the written one may take over.
+    /// The tensors of the arena that it writes, with their bytes.
+    pub writes: Vec<(usize, Dim)>,
+    /// Tensors among `reads` whose memory the first written one may take over.
     pub in_place: Vec<usize>,
 }
 
@@ -41,8 +41,9 @@ pub(crate) fn assign(steps: &[Step], ranges: &Ranges) -> Assignment {
         dying.sort();
         dying.dedup();
         let mut kept = None;
-        if let Some((tensor, bytes)) = &s.writes {
-            let heir = s.in_place.iter().copied().find(|t| {
+        let mut unread = vec![];
+        for (k, (tensor, bytes)) in s.writes.iter().enumerate() {
+            let heir = s.in_place.iter().copied().filter(|_| k == 0).find(|t| {
                 dying.contains(t)
                     && a.slot_of.get(t).is_some_and(|slot| prove_le(bytes, &a.slots[*slot], ranges))
             });
@@ -55,9 +56,10 @@ pub(crate) fn assign(steps: &[Step], ranges: &Ranges) -> Assignment {
             };
             a.slot_of.insert(*tensor, slot);
             if !last_read.contains_key(tensor) {
-                free.push(slot);
+                unread.push(slot);
             }
         }
+        free.extend(unread);
         free.extend(dying.iter().filter(|t| Some(**t) != kept).filter_map(|t| a.slot_of.get(t)));
     }
     a
@@ -94,7 +96,7 @@ mod tests {
     fn step(reads: &[usize], writes: usize, bytes: &str, in_place: &[usize]) -> Step {
         Step {
             reads: reads.to_vec(),
-            writes: Some((writes, bytes.parse().unwrap())),
+            writes: vec![(writes, bytes.parse().unwrap())],
             in_place: in_place.to_vec(),
         }
     }
@@ -118,6 +120,23 @@ mod tests {
         let steps = [step(&[], 0, "64", &[]), step(&[0], 1, "64", &[0]), step(&[0, 1], 2, "64", &[0, 1])];
         let a = assign(&steps, &Ranges::new());
         assert_ne!(a.slot_of[&0], a.slot_of[&1]);
+    }
+
+    #[test]
+    fn what_one_call_writes_does_not_share_memory() {
+        let write = |w: &[usize]| w.iter().map(|t| (*t, "64".parse().unwrap())).collect();
+        let steps = [
+            Step { reads: vec![], writes: write(&[0]), in_place: vec![] },
+            // 2 is never read: its slot is free only once the call is over.
+            Step { reads: vec![0], writes: write(&[1, 2, 3]), in_place: vec![0] },
+            Step { reads: vec![1, 3], writes: write(&[4]), in_place: vec![] },
+        ];
+        let a = assign(&steps, &Ranges::new());
+        assert_eq!(a.slot_of[&1], a.slot_of[&0]);
+        assert_eq!(a.slot_of[&4], a.slot_of[&2]);
+        let mut slots = [a.slot_of[&1], a.slot_of[&2], a.slot_of[&3]];
+        slots.sort();
+        assert_eq!(slots, [0, 1, 2]);
     }
 
     #[test]

@@ -106,14 +106,30 @@ pub struct Lowered {
 }
 
 /// Canonicalizes, plans, schedules and assigns buffers.
+///
+/// # Errors
+/// The graph is at fault, or this compiler.
 pub fn lower(graph: Graph, options: &Options) -> Result<Lowered, Error> {
+    let planner = |graph: &Graph| match options.optimizer {
+        Optimizer::None => Plan::unfused(graph),
+        Optimizer::Greedy => plan::greedy::plan(graph),
+    };
+    lower_with(graph, options, |graph| Ok(planner(graph)))
+}
+
+/// As [`lower`], planned by the caller, who sees the canonical graph.
+///
+/// # Errors
+/// As [`lower`]; a plan that is none, or has a group that is no kernel, is an internal error.
+pub fn lower_with(
+    graph: Graph,
+    options: &Options,
+    planner: impl FnOnce(&Graph) -> Result<Plan, Error>,
+) -> Result<Lowered, Error> {
     let start = Instant::now();
     let canonical = canonicalize::CanonicalizeOptions { strict: options.strict, ..Default::default() };
     let graph = canonicalize::canonicalize(graph, &canonical)?;
-    let plan = match options.optimizer {
-        Optimizer::None => Plan::unfused(&graph),
-        Optimizer::Greedy => plan::greedy::plan(&graph),
-    };
+    let plan = planner(&graph)?;
     let (program, weights) = assemble::assemble(&graph, &plan)?;
     let optimize_time = start.elapsed();
     tracing::debug!(kernels = program.calls.len(), ?optimize_time, "lowered {}", graph.name);

@@ -1,39 +1,13 @@
 //! The program of every graph here, fused and unfused, run on the kernel interpreter and as native
 //! code on one thread and two, agrees with the graph interpreter.
 
-use fornax_compiler::codegen::{self, Cpu, Target};
-use fornax_compiler::{Lowered, Optimizer, Options, interp, lower};
+mod support;
+
+use fornax_compiler::{Optimizer, Options, lower};
 use fornax_ir::graph::{self, Builder, Graph, TensorType, ValueId, ops};
 use fornax_ir::scalar::{BinaryOp, CompareOp, ReduceOp, UnaryOp};
 use fornax_ir::{DType, Dim, Literal};
-use fornax_runtime::{AlignedBuffer, InstanceOptions, ThreadPool};
-use std::sync::Arc;
-
-fn dims(s: &[&str]) -> Vec<Dim> {
-    s.iter().map(|d| d.parse().unwrap()).collect()
-}
-fn f32s(s: &[&str]) -> TensorType {
-    TensorType::new(DType::F32, dims(s))
-}
-/// Numbers in -2..2 that look random.
-fn noise(shape: &[usize], seed: u32) -> Literal {
-    let mut state = seed.wrapping_mul(2654435761).wrapping_add(12345);
-    let mut next = || {
-        state = state.wrapping_mul(1664525).wrapping_add(1013904223);
-        (state >> 8) as f32 / (1 << 22) as f32 - 2.0
-    };
-    let n = shape.iter().product();
-    Literal::from_vec(shape, (0..n).map(|_| next()).collect::<Vec<f32>>()).unwrap()
-}
-
-fn close(a: &Literal, b: &Literal) -> bool {
-    let peak = (0..b.len()).map(|i| b.get_f64(i).abs()).fold(0.0, f64::max);
-    a.shape() == b.shape()
-        && (0..a.len()).all(|i| {
-            let (x, y) = (a.get_f64(i), b.get_f64(i));
-            x == y || (x.is_nan() && y.is_nan()) || (x - y).abs() <= 1e-5 * peak.max(1e-3)
-        })
-}
+use support::{dims, f32s, native, noise, on_kernels};
 
 /// Runs a graph both ways and returns the number of kernels, fused.
 fn agree(name: &str, g: &Graph, args: &[Literal]) -> usize {
@@ -44,65 +18,11 @@ fn agree(name: &str, g: &Graph, args: &[Literal]) -> usize {
     for optimizer in [Optimizer::None, Optimizer::Greedy] {
         let lowered =
             lower(g.clone(), &Options { optimizer, strict: false }).unwrap_or_else(|e| panic!("{name}: {e}"));
-        let mut weights = vec![0u8; lowered.program.weights.bytes as usize];
-        for w in &lowered.weights {
-            let data = lowered.graph.consts[w.constant.index()].literal.bytes();
-            weights[w.offset as usize..][..data.len()].copy_from_slice(data);
-        }
-        let inputs: Vec<Vec<u8>> = args.iter().map(|a| a.bytes().to_vec()).collect();
-        let (outputs, raised) = interp::run(&lowered.program, bound.values(), &inputs, &weights)
-            .unwrap_or_else(|e| panic!("{name}, {optimizer:?}: {e}"));
-        assert_eq!(raised.is_some(), want.index_error.is_some(), "{name}, {optimizer:?}: {raised:?}");
-        for (bytes, want) in outputs.into_iter().zip(&want.outputs) {
-            let got = Literal::from_bytes(want.dtype(), want.shape(), bytes.into()).unwrap();
-            assert!(
-                close(&got, want),
-                "{name}, {optimizer:?}:\n{got:?}\n{want:?}\n{}",
-                lowered.plan.listing(&lowered.graph)
-            );
-        }
+        on_kernels(&format!("{name}, {optimizer:?}"), &lowered, bound.values(), args, &want);
         kernels = lowered.program.calls.len();
         native(name, lowered, bound.values(), args, &want);
     }
     kernels
-}
-
-/// Compiles for the weakest and the native CPU, runs on one thread and two, and compares.
-fn native(name: &str, lowered: Lowered, dims: &[i64], args: &[Literal], want: &graph::interp::Outcome) {
-    let target = Target::host(Cpu::Native).unwrap();
-    let compiled = lowered
-        .compile(&target, "clif", &codegen::Options::default())
-        .unwrap_or_else(|e| panic!("{name}: {e}"));
-    assert_eq!(compiled.code.external_symbols, Vec::<String>::new(), "{name}");
-    let mut first: Option<Vec<Vec<u8>>> = None;
-    for threads in [1, 2] {
-        let pool = Arc::new(ThreadPool::new(threads).unwrap());
-        let options = InstanceOptions {
-            pool,
-            weights: Some(compiled.weights.clone()),
-            memory_limit: None,
-            byte_lengths: None,
-        };
-        let instance = compiled.code.instance(options).unwrap();
-        let inputs: Vec<AlignedBuffer> =
-            args.iter().map(|a| AlignedBuffer::copy_of(a.bytes()).unwrap()).collect();
-        let inputs: Vec<&[u8]> = inputs.iter().map(|a| a.as_slice()).collect();
-        let mut outputs: Vec<AlignedBuffer> =
-            want.outputs.iter().map(|o| AlignedBuffer::zeroed(o.bytes().len()).unwrap()).collect();
-        let mut slices: Vec<&mut [u8]> = outputs.iter_mut().map(|o| o.as_mut_slice()).collect();
-        let result = instance.run(dims, &inputs, &mut slices);
-        assert_eq!(result.is_err(), want.index_error.is_some(), "{name}: {result:?}");
-        let bytes: Vec<Vec<u8>> = outputs.iter().map(|o| o.as_slice().to_vec()).collect();
-        for (bytes, want) in bytes.iter().zip(&want.outputs) {
-            let got = Literal::from_bytes(want.dtype(), want.shape(), bytes.clone().into()).unwrap();
-            assert!(
-                close(&got, want),
-                "{name}, native on {threads}:\n{got:?}\n{want:?}\n{}",
-                compiled.program
-            );
-        }
-        assert_eq!(*first.get_or_insert(bytes.clone()), bytes, "{name}: other bits on {threads} threads");
-    }
 }
 
 fn softmax(b: &mut Builder, x: ValueId, axis: u32) -> ValueId {

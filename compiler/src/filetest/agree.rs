@@ -1,7 +1,8 @@
 //! Three ways to run a graph, which must agree: the graph interpreter, its program on the kernel
 //! interpreter, and native code.
 
-use crate::{Lowered, Optimizer, Options, interp, lower};
+use super::stage::lower_merged;
+use crate::{Lowered, Optimizer, Options, interp};
 use fornax_codegen::{self as codegen, Cpu, Leaf, Target};
 use fornax_ir::graph::interp::{Bindings, InterpError, bind, run};
 use fornax_ir::graph::{Graph, ValueId};
@@ -33,12 +34,17 @@ struct Reference {
     refused: Option<String>,
 }
 
-/// Runs the graph on the graph interpreter, then planned by each optimizer on the kernel interpreter and as
-/// native code, for the weakest CPU and this one, on one thread and two.
+/// Runs the graph on the graph interpreter, then planned by each optimizer (and with kernels merged, if there
+/// are merges) on the kernel interpreter and as native code, for the weakest CPU and this one, on one thread and two.
 ///
 /// # Errors
 /// What could not run or which results differ, in words.
-pub(super) fn agree(graph: &Graph, args: &[Literal], strict: bool) -> Result<Verdict, String> {
+pub(super) fn agree(
+    graph: &Graph,
+    args: &[Literal],
+    strict: bool,
+    merges: &[(usize, usize)],
+) -> Result<Verdict, String> {
     let shapes: Vec<_> = args.iter().map(|a| (a.shape(), a.dtype())).collect();
     let bound = bind(graph, &shapes).map_err(|e| e.to_string())?;
     let reference = match run(graph, args) {
@@ -50,9 +56,15 @@ pub(super) fn agree(graph: &Graph, args: &[Literal], strict: bool) -> Result<Ver
         },
         Err(e) => return Err(e.to_string()),
     };
-    for optimizer in [Optimizer::None, Optimizer::Greedy] {
-        let plan = || lower(graph.clone(), &Options { optimizer, strict }).map_err(|e| e.to_string());
-        let name = format!("optimizer {optimizer:?}").to_lowercase();
+    let mut ways = vec![(Optimizer::None, &[][..]), (Optimizer::Greedy, &[][..])];
+    if !merges.is_empty() {
+        ways.push((Optimizer::Greedy, merges));
+    }
+    for (optimizer, merges) in ways {
+        let options = Options { optimizer, strict };
+        let plan = || lower_merged(graph.clone(), &options, merges).map_err(|e| e.to_string());
+        let merged = if merges.is_empty() { "" } else { ", kernels merged" };
+        let name = format!("optimizer {optimizer:?}{merged}").to_lowercase();
         let outcome = on_kernels(&plan()?, bound.values(), args);
         reference.compare(&format!("{name}, kernel interpreter"), outcome)?;
         for cpu in [Cpu::Baseline, Cpu::Native] {

@@ -24,9 +24,9 @@ impl Kind {
     /// All stages, by name, with the options each takes.
     pub const ALL: [(Kind, &str, &[&str]); 4] = [
         (Kind::Rewrite, "rewrite", &["strict", "fold-budget"]),
-        (Kind::Schedule, "schedule", &["strict", "optimizer"]),
+        (Kind::Schedule, "schedule", &["strict", "optimizer", "merge"]),
         (Kind::Lower, "lower", &["cpu"]),
-        (Kind::Run, "run", &["strict"]),
+        (Kind::Run, "run", &["strict", "merge"]),
     ];
 }
 
@@ -61,6 +61,8 @@ pub struct Test {
     pub fold_budget: Option<usize>,
     /// Who plans.
     pub optimizer: Optimizer,
+    /// Pairs of kernels that are made one, each numbered in the plan that the merge before it leaves.
+    pub merges: Vec<(usize, usize)>,
     /// The level of x86-64 that leaves are made for.
     pub cpu: Cpu,
     /// Values of the graph's inputs by name.
@@ -140,6 +142,7 @@ pub(super) fn parse(text: &str) -> Result<Test, Failure> {
         strict: false,
         fold_budget: None,
         optimizer: Optimizer::Greedy,
+        merges: vec![],
         cpu: Cpu::V3,
         inputs: vec![],
         kernels: None,
@@ -198,6 +201,11 @@ fn set_option(test: &mut Test, option: &str, value: Option<&str>) -> Result<(), 
         ("strict", Some(_)) => return Err("`strict` takes no value".to_owned()),
         (_, None) => return Err(format!("`{option}` needs a value: `{option}=...`")),
         ("optimizer", Some(v)) => test.optimizer = v.parse()?,
+        ("merge", Some(v)) => {
+            let pair = v.split_once('+').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+            let pair = pair.ok_or_else(|| format!("`merge` takes two kernels, as in 0+1, not `{v}`"))?;
+            test.merges.push(pair);
+        }
         ("cpu", Some(v)) => test.cpu = v.parse().map_err(|e: fornax_codegen::Error| e.to_string())?,
         (_, Some(v)) => {
             let bytes = v.parse().map_err(|_| format!("`{option}` is a number of bytes, not `{v}`"))?;

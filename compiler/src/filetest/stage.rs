@@ -4,7 +4,8 @@ use super::agree;
 use super::directive::{Kind, Test};
 use super::{Failure, values};
 use crate::canonicalize::{CanonicalizeOptions, canonicalize};
-use crate::{Options, lower};
+use crate::plan::Plan;
+use crate::{Error, Lowered, Optimizer, Options, lower_with};
 use fornax_codegen::driver::define_kernel;
 use fornax_codegen::leaf::Clif;
 use fornax_codegen::{Cpu, Target};
@@ -53,9 +54,30 @@ fn rewrite(test: &Test, graph: Graph) -> Result<String, Failure> {
     Ok(canonicalize(graph, &options).map_err(whole)?.to_string())
 }
 
+/// As [`crate::lower`], with pairs of kernels made one.
+pub(super) fn lower_merged(
+    graph: Graph,
+    options: &Options,
+    merges: &[(usize, usize)],
+) -> Result<Lowered, Error> {
+    lower_with(graph, options, |graph| {
+        let mut plan = match options.optimizer {
+            Optimizer::None => Plan::unfused(graph),
+            Optimizer::Greedy => crate::plan::greedy::plan(graph),
+        };
+        for &(a, b) in merges {
+            plan = plan.merge(graph, a, b).map_err(|why| Error::Internal {
+                stage: "plan",
+                what: format!("k{a} and k{b} are no kernel together: {why}"),
+            })?;
+        }
+        Ok(plan)
+    })
+}
+
 fn schedule(test: &Test, graph: Graph) -> Result<Output, Failure> {
     let options = Options { optimizer: test.optimizer, strict: test.strict };
-    let lowered = lower(graph, &options).map_err(whole)?;
+    let lowered = lower_merged(graph, &options, &test.merges).map_err(whole)?;
     let mut text = format!("{}{}", lowered.plan.listing(&lowered.graph), lowered.program);
     for k in &lowered.program.kernels {
         let _ = write!(text, "{k}");
@@ -93,7 +115,7 @@ fn run(test: &Test, graph: &Graph) -> Result<String, Failure> {
         found.ok_or_else(|| Failure::whole(format!("input `{}` needs a line `; input {0}: ...`", i.name)))
     };
     let args = graph.inputs.iter().map(value).collect::<Result<Vec<_>, _>>()?;
-    let verdict = agree::agree(graph, &args, test.strict).map_err(Failure::whole)?;
+    let verdict = agree::agree(graph, &args, test.strict, &test.merges).map_err(Failure::whole)?;
     let mut out = String::new();
     match verdict {
         agree::Verdict::Refused(why) => {

@@ -5,6 +5,7 @@
 //! members), computed row by row into scratch (its locals), or loaded from a materialised tensor.
 
 pub mod greedy;
+mod merge;
 
 use fornax_ir::graph::{Graph, Op, ValueId};
 use rustc_hash::FxHashSet;
@@ -13,8 +14,11 @@ use std::fmt;
 /// One kernel of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
-    /// The tensor it stores; never a reshape (see [`storage`]).
+    /// The tensor whose axes its last stage walks, and which it stores; never a reshape (see [`storage`]).
     pub root: ValueId,
+    /// Further tensors it stores, ascending, no reshapes: values of the same elements as the root's (a
+    /// member on the way to it, or a sibling over the same axes), and locals.
+    pub also: Vec<ValueId>,
     /// Values computed where they are used.
     pub members: FxHashSet<ValueId>,
     /// Values computed in stages of their own, for one point of the outer axes at a time; ascending.
@@ -28,7 +32,21 @@ pub struct Group {
 impl Group {
     /// A group that computes `root` from materialised operands alone.
     pub fn new(root: ValueId) -> Self {
-        Group { root, members: FxHashSet::default(), locals: vec![], outer: 0, copy_to: None }
+        Group { root, also: vec![], members: FxHashSet::default(), locals: vec![], outer: 0, copy_to: None }
+    }
+
+    /// The tensors it stores, the root last. A copy stores none of its own.
+    pub fn stored(&self) -> impl Iterator<Item = ValueId> + '_ {
+        let root = self.copy_to.is_none().then_some(self.root);
+        self.also.iter().copied().chain(root)
+    }
+
+    /// Whether the kernel computes a value: it stores it, inlines it, or has a stage for it.
+    pub fn computes(&self, v: ValueId) -> bool {
+        (v == self.root && self.copy_to.is_none())
+            || self.members.contains(&v)
+            || self.also.contains(&v)
+            || self.locals.contains(&v)
     }
 }
 
@@ -59,7 +77,7 @@ impl Plan {
 
     /// Adds the copies for outputs that share a tensor with an input, a constant or an earlier output.
     fn add_copies(&mut self, graph: &Graph) {
-        let roots: FxHashSet<ValueId> = self.groups.iter().map(|g| g.root).collect();
+        let roots: FxHashSet<ValueId> = self.groups.iter().flat_map(Group::stored).collect();
         let mut taken = FxHashSet::default();
         for (k, o) in graph.outputs.iter().enumerate() {
             let s = storage(graph, o.value);
@@ -100,17 +118,21 @@ impl fmt::Display for Listing<'_> {
             if let Some(k) = g.copy_to {
                 write!(f, " copied to output {k}")?;
             }
+            let names = |values: &[ValueId]| -> String {
+                let names: Vec<_> =
+                    values.iter().map(|&m| format!("{m}:{}", self.graph.node(m).op.name())).collect();
+                names.join(" ")
+            };
             let mut members: Vec<_> = g.members.iter().copied().collect();
             members.sort();
             if !members.is_empty() {
-                let names: Vec<_> =
-                    members.iter().map(|&m| format!("{m}:{}", self.graph.node(m).op.name())).collect();
-                write!(f, " with {}", names.join(" "))?;
+                write!(f, " with {}", names(&members))?;
             }
             if !g.locals.is_empty() {
-                let names: Vec<_> =
-                    g.locals.iter().map(|&m| format!("{m}:{}", self.graph.node(m).op.name())).collect();
-                write!(f, "; rows of {} axes, per row {}", g.outer, names.join(" "))?;
+                write!(f, "; rows of {} axes, per row {}", g.outer, names(&g.locals))?;
+            }
+            if !g.also.is_empty() {
+                write!(f, "; also stores {}", names(&g.also))?;
             }
             writeln!(f, "  // {}", self.graph.loc(g.root))?;
         }

@@ -29,8 +29,8 @@ pub(crate) struct DraftAxis {
 pub(crate) enum Place {
     /// The materialised tensor.
     Tensor(ValueId),
-    /// What the kernel computes: the root's tensor, or the output it is copied to.
-    Target,
+    /// A tensor that the kernel stores; of a copy, the output.
+    Target(ValueId),
     /// A local of the group.
     Local(ValueId),
 }

@@ -3,10 +3,10 @@
 
 use super::Refuse;
 use super::draft::{Bounds, DraftAxis, DraftInst, DraftKernel, DraftStage, Place, VALUE_BASE};
-use super::maps;
+use super::{maps, stores};
 use crate::plan::{Group, storage};
 use fornax_ir::dim::{Ranges, prove_lt, prove_nonneg, simplify};
-use fornax_ir::graph::ops::{Conv, DotGeneral, Gather, Reduce, ReduceWindow};
+use fornax_ir::graph::ops::{Conv, DotGeneral, Gather, OpClass, Reduce, ReduceWindow};
 use fornax_ir::graph::{Graph, Op, TensorType, ValueId};
 use fornax_ir::kernel::{AxisKind, Inst, Order, ValueId as Val};
 use fornax_ir::scalar::{BinaryOp, CompareOp, Scalar};
@@ -27,8 +27,11 @@ pub(crate) struct Emitter<'g> {
     pub kernel: DraftKernel,
     stage: DraftStage,
     memo: FxHashMap<(ValueId, Vec<Dim>, Bounds), Val>,
-    /// The one contraction of the present stage, with its result.
-    contraction: Option<(ValueId, Vec<Dim>, Val)>,
+    /// The contractions of the present stage, each with its index and result: one, or reductions that
+    /// share their axes.
+    contractions: Vec<(ValueId, Vec<Dim>, Val)>,
+    /// The reduce axes of the first of them.
+    reduce_axes: Vec<Dim>,
     in_contraction: bool,
     depth: usize,
     /// The local or root that the present stage computes.
@@ -47,11 +50,13 @@ pub(crate) fn emit(graph: &Graph, group: &Group) -> Result<(DraftKernel, Ranges)
         kernel: DraftKernel::default(),
         stage: DraftStage::default(),
         memo: FxHashMap::default(),
-        contraction: None,
+        contractions: vec![],
+        reduce_axes: vec![],
         in_contraction: false,
         depth: 0,
         target: group.root,
     };
+    stores::check(graph, group)?;
     let root_shape = graph.ty(group.root).shape.clone();
     if group.outer > root_shape.len() {
         return Err(Refuse("the root has fewer axes than its rows"));
@@ -83,7 +88,8 @@ impl Emitter<'_> {
     fn open_stage(&mut self, target: ValueId, shape: &[Dim]) -> Vec<Dim> {
         self.target = target;
         self.memo.clear();
-        self.contraction = None;
+        self.contractions.clear();
+        self.reduce_axes.clear();
         self.stage = DraftStage::default();
         let mut index = self.outer_index();
         for d in &shape[index.len()..] {
@@ -94,9 +100,12 @@ impl Emitter<'_> {
         index
     }
 
-    fn close_stage(&mut self, dst: Place, at: Dim, value: Val, dtype: DType) {
+    fn store(&mut self, dst: Place, at: Dim, value: Val, dtype: DType) {
         let at = simplify(&at, &self.ranges);
         self.push(DraftInst::Store { dst, at, value }, dtype);
+    }
+
+    fn close_stage(&mut self) {
         let stage = std::mem::take(&mut self.stage);
         self.kernel.stages.push(stage);
     }
@@ -113,20 +122,37 @@ impl Emitter<'_> {
         let len = ty.shape[outer..].iter().fold(Dim::constant(1), |n, d| n * d);
         let at = maps::linear(&index[outer..], &ty.shape[outer..]);
         self.kernel.locals.push((local, ty.dtype, len));
-        self.close_stage(Place::Local(local), at, value, ty.dtype);
+        self.store(Place::Local(local), at, value, ty.dtype);
+        if self.group.also.contains(&local) {
+            self.store(Place::Target(local), maps::linear(&index, &ty.shape), value, ty.dtype);
+        }
+        self.close_stage();
         Ok(())
     }
 
     fn root_stage(&mut self) -> Result<()> {
         let ty = self.graph.ty(self.group.root).clone();
         let index = self.open_stage(self.group.root, &ty.shape);
-        let value = if self.group.copy_to.is_some() {
-            self.load(Place::Tensor(self.group.root), &ty, &index, &vec![])
-        } else {
-            self.value(self.group.root, &index, &vec![])?
-        };
-        let at = maps::linear(&index, &ty.shape);
-        self.close_stage(Place::Target, at, value, ty.dtype);
+        if self.group.copy_to.is_some() {
+            let value = self.load(Place::Tensor(self.group.root), &ty, &index, &vec![]);
+            self.store(Place::Target(self.group.root), maps::linear(&index, &ty.shape), value, ty.dtype);
+            self.close_stage();
+            return Ok(());
+        }
+        let stored = stores::indices(self.graph, self.group, &index, &self.ranges)?;
+        // Contractions first: what follows them does not come between them.
+        let contracts = |v: ValueId| self.graph.node(v).op.class() == OpClass::Contraction;
+        let (first, last): (Vec<_>, Vec<_>) = (0..stored.len()).partition(|&k| contracts(stored[k].0));
+        let mut values: Vec<Val> = vec![0; stored.len()];
+        for k in first.into_iter().chain(last) {
+            values[k] = self.value(stored[k].0, &stored[k].1, &vec![])?;
+        }
+        // Every value is computed before the first store: a point reads nothing behind it.
+        for ((v, index), value) in stored.into_iter().zip(values) {
+            let ty = self.graph.ty(v);
+            self.store(Place::Target(v), maps::linear(&index, &ty.shape), value, ty.dtype);
+        }
+        self.close_stage();
         Ok(())
     }
 
@@ -199,7 +225,8 @@ impl Emitter<'_> {
             return Ok(self.load(Place::Local(v), &ty, index, mask));
         }
         let leaf = matches!(node.op, Op::Iota(_) | Op::Dims(_));
-        let here = v == self.target || self.group.members.contains(&v) || leaf;
+        let (members, also) = (&self.group.members, &self.group.also);
+        let here = v == self.target || members.contains(&v) || leaf || also.contains(&v);
         if !here {
             return Ok(self.load(Place::Tensor(v), &ty, index, mask));
         }
@@ -412,10 +439,10 @@ impl Emitter<'_> {
         if !mask.is_empty() {
             return Err(Refuse("a contraction under a mask"));
         }
-        if let Some((other, at, val)) = &self.contraction {
-            if *other == v && at[..] == *index {
-                return Ok(*val);
-            }
+        if let Some(done) = self.contractions.iter().find(|c| c.0 == v && c.1 == index) {
+            return Ok(done.2);
+        }
+        if !self.shares_axes(v, index) {
             return Err(Refuse("two contractions in one stage"));
         }
         self.in_contraction = true;
@@ -429,12 +456,18 @@ impl Emitter<'_> {
         self.in_contraction = false;
         let dtype = self.graph.ty(v).dtype;
         let val = self.push(DraftInst::Accumulate { op, order, value, mask: bounds }, dtype);
-        self.contraction = Some((v, index.to_vec(), val));
-        // What was computed inside the reduce loops is not to be shared with what follows them.
-        let reduce: Vec<u32> =
-            self.stage.axes.iter().filter(|a| a.kind == AxisKind::Reduce).map(|a| a.id).collect();
-        self.memo.retain(|(_, at, _), _| !at.iter().any(|d| reduce.iter().any(|a| d.axes().contains(a))));
+        self.contractions.push((v, index.to_vec(), val));
         Ok(val)
+    }
+
+    /// Whether a contraction is the first of its stage, or can accumulate in the loops of the first:
+    /// both reduce the same axes of the same domain, at the same place.
+    fn shares_axes(&self, v: ValueId, index: &[Dim]) -> bool {
+        let Some((other, at, _)) = self.contractions.first() else { return true };
+        let (a, b) = (self.graph.node(*other), self.graph.node(v));
+        let (Op::Reduce(r), Op::Reduce(s)) = (&a.op, &b.op) else { return false };
+        let same_shape = self.graph.ty(a.inputs[0]).shape == self.graph.ty(b.inputs[0]).shape;
+        r.axes == s.axes && same_shape && at == index
     }
 
     fn reduce_axis(&mut self, extent: &Dim) -> Dim {
@@ -447,11 +480,16 @@ impl Emitter<'_> {
     fn reduce(&mut self, v: ValueId, r: &Reduce, index: &[Dim]) -> Result<Contraction> {
         let x = self.graph.node(v).inputs[0];
         let shape = self.graph.ty(x).shape.clone();
+        if self.contractions.is_empty() {
+            let reduced = (0..shape.len()).filter(|&k| r.axes.contains(&(k as u32)));
+            self.reduce_axes = reduced.map(|k| self.reduce_axis(&shape[k])).collect();
+        }
         let mut kept = index.iter();
+        let mut reduced = self.reduce_axes.clone().into_iter();
         let mut at = vec![];
-        for (k, d) in shape.iter().enumerate() {
+        for k in 0..shape.len() {
             at.push(match r.axes.contains(&(k as u32)) {
-                true => self.reduce_axis(d),
+                true => reduced.next().ok_or(Refuse("reduce index"))?,
                 false => kept.next().ok_or(Refuse("reduce index"))?.clone(),
             });
         }

@@ -7,12 +7,15 @@
 //! planning asks whether a fusion is admissible.
 
 mod axes;
+pub mod cost;
 mod draft;
 mod emit;
 mod finish;
 mod maps;
+mod stores;
 pub mod tile;
 
+pub use cost::Cost;
 pub(crate) use finish::DETAIL;
 
 use crate::plan::Group;
@@ -29,10 +32,10 @@ pub struct Refuse(pub &'static str);
 /// A tensor that a kernel works on.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Operand {
-    /// A materialised tensor: an input, a constant, or another kernel's root.
+    /// A materialised tensor: an input, a constant, or what another kernel stores.
     Tensor(ValueId),
-    /// The tensor that the kernel makes.
-    Target,
+    /// A tensor that the kernel stores; of a copy, the output.
+    Target(ValueId),
 }
 
 /// A kernel, scheduled, with what its arguments stand for.
@@ -44,12 +47,15 @@ pub struct Lowered {
     pub operands: Vec<Operand>,
     /// What each scalar argument is.
     pub scalars: Vec<Dim>,
-    /// Operands whose memory the target may take over: each point reads only what it writes itself.
+    /// Operands whose memory the root may take over: each point reads only what it writes itself. The
+    /// root is stored last, so no point reads behind its store, whichever other tensors it stores.
     pub in_place: Vec<ValueId>,
     /// Estimated element operations of one run.
     pub work: Dim,
     /// Bytes read and written, each element that is touched counted once.
     pub bytes: Dim,
+    /// What one run costs, for a cost model.
+    pub cost: Cost,
 }
 
 /// Lowers a group to a scheduled kernel, or says why it cannot be one.
@@ -59,20 +65,20 @@ pub fn lower(graph: &Graph, group: &Group) -> Result<Lowered, Refuse> {
     let work = work(&draft);
     let bytes = bytes(graph, group, &draft);
     let dtype_of = |p: Place| match p {
-        Place::Tensor(v) | Place::Local(v) => graph.ty(v).dtype,
-        Place::Target => graph.ty(group.root).dtype,
+        Place::Tensor(v) | Place::Local(v) | Place::Target(v) => graph.ty(v).dtype,
     };
     let mut done = finish::finish(&draft, &ranges, &dtype_of)?;
     tile::choose(&mut done.kernel);
     let operand = |p: &Place| match p {
         Place::Tensor(v) => Operand::Tensor(*v),
-        _ => Operand::Target,
+        Place::Target(v) | Place::Local(v) => Operand::Target(*v),
     };
     let operands: Vec<Operand> = done.buffers.iter().map(operand).collect();
     let in_place = in_place(&done.kernel, &operands);
+    let cost = Cost::of(graph, &done.kernel, &operands, &done.scalars);
     let mut kernel = done.kernel;
     kernel.name = graph.loc(group.root).to_string();
-    Ok(Lowered { kernel, operands, scalars: done.scalars, in_place, work, bytes })
+    Ok(Lowered { kernel, operands, scalars: done.scalars, in_place, work, bytes, cost })
 }
 
 fn work(draft: &draft::DraftKernel) -> Dim {
@@ -103,16 +109,18 @@ fn bytes(graph: &Graph, group: &Group, draft: &draft::DraftKernel) -> Dim {
         let ty = graph.ty(v);
         (n * ty.dtype.bytes() as i64).at_most(&ty.bytes())
     });
-    read.fold(graph.ty(group.root).bytes(), |a, b| a + b)
+    let written = group.also.iter().fold(graph.ty(group.root).bytes(), |n, &v| n + graph.ty(v).bytes());
+    read.fold(written, |a, b| a + b)
 }
 
-/// Operands that a kernel reads exactly where it writes the target.
+/// Operands that a kernel reads exactly where it writes the root.
 fn in_place(kernel: &Kernel, operands: &[Operand]) -> Vec<ValueId> {
     let [stage] = &kernel.stages[..] else { return vec![] };
     if stage.axes.iter().any(|a| a.kind != AxisKind::Parallel) || !kernel.outer.is_empty() {
         return vec![];
     }
-    let stores = stage.body.iter().find_map(|op| match &op.inst {
+    // The root's store is the last.
+    let stores = stage.body.iter().rev().find_map(|op| match &op.inst {
         Inst::Store { dst: Buf::Arg(b), at, .. } => Some((*b, at)),
         _ => None,
     });

@@ -75,6 +75,8 @@ fn cost(stage: &Stage, axis: AxisId, elements: i64) -> Cost {
     let by_lane = 2 * LANES - 1;
     let mut total = Cost { vector: 0, scalar: 0, shared: 0, smooth: true };
     let mut differs: Vec<bool> = Vec::with_capacity(stage.body.len());
+    // What follows an accumulation stands outside the reduction, also where another one comes later.
+    let mut follows: Vec<bool> = Vec::with_capacity(stage.body.len());
     for (i, op) in stage.body.iter().enumerate() {
         let register = match op.dtype {
             DType::F64 => 2,
@@ -101,7 +103,11 @@ fn cost(stage: &Stage, axis: AxisId, elements: i64) -> Cost {
             }
         };
         differs.push(differ);
-        let times = if end.is_some_and(|end| i <= end) { elements } else { 1 };
+        let accumulates = matches!(op.inst, Inst::Accumulate { .. });
+        let mut after = false;
+        op.inst.for_each_operand(|v| after |= follows[v as usize]);
+        follows.push(after || accumulates);
+        let times = if end.is_some_and(|end| i <= end) && !after { elements } else { 1 };
         if !differ {
             total.shared += times * i64::from(!matches!(op.inst, Inst::Const(_) | Inst::Arg(_)));
         } else {
