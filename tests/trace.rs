@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use fornax::ir::graph::interp;
 use fornax::{Backend, DType, Dim, Error, Options, Tensor, TensorTree, Traced, trace};
 
 fn t(values: &[f32]) -> Tensor {
@@ -94,4 +93,223 @@ fn structs_go_in_and_out() {
     assert!(message.contains("the static field `0.times` was 2 and is 3"), "{message}");
     let message = error(compiled.call(&(&Affine { shift: None, ..layer }, &x)));
     assert!(message.contains("`0.shift` was Some and is None"), "{message}");
+}
+
+#[test]
+fn the_same_function_gives_the_same_text() {
+    let w = t(&[1.0, 2.0]);
+    let make = || {
+        let spec = (Tensor::spec(DType::F32, [Dim::symbol("n", 1..), 2.into()]), t(&[0.5]));
+        trace(|(x, y): (Tensor, Tensor)| [&(&x + &w) + &y, &x + &w], spec).unwrap()
+    };
+    let text = make().to_string();
+    assert_eq!(text, make().to_string());
+    let here = format!("tests/trace.rs:{}", line!() - 4);
+    for part in [
+        "graph \"the_same_function_gives_the_same_text\"",
+        "symbol n in 1..",
+        "f32[n, 2] = input \"0\"",
+        "f32[1] = input \"1\"",
+        "output \"0\"",
+        "output \"1\"",
+        here.as_str(),
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+}
+
+#[test]
+fn captured_tensors_become_constants_once() {
+    let w = t(&[1.0, 2.0, 3.0]);
+    let same = w.clone();
+    let other = t(&[1.0, 2.0, 3.0]);
+    let x = t(&[1.0, 1.0, 1.0]);
+    let traced = trace(|x: Tensor| &(&(&x + &w) + &same) + &w, &x).unwrap();
+    assert_eq!(traced.graph().consts.len(), 1, "{traced}");
+    assert_eq!(run(&traced, &x), [t(&[4.0, 7.0, 10.0])]);
+    let traced = trace(|x: Tensor| &(&x + &w) + &other, &x).unwrap();
+    assert_eq!(traced.graph().consts.len(), 2, "{traced}");
+    // Temporary tensors whose memory is used again stay apart.
+    let traced = trace(|x: Tensor| (0..20).fold(x, |x, i| &x + &t(&[i as f32, 1.0, 2.0])), &x).unwrap();
+    assert_eq!(run(&traced, &x), [t(&[191.0, 21.0, 41.0])]);
+    assert!(traced.warnings().is_empty());
+}
+
+#[test]
+fn a_large_constant_is_worth_a_warning_at_its_first_use() {
+    let large = Tensor::zeros(&[1025, 4096], DType::F32).unwrap();
+    let at = line!() + 1;
+    let f = |x: Tensor| &(&x + &large) + &large;
+    let traced = trace(f, Tensor::spec(DType::F32, [1025, 4096])).unwrap();
+    let [warning] = traced.warnings() else { panic!("{:?}", traced.warnings()) };
+    assert!(warning.starts_with(&format!("tests/trace.rs:{at}: ")), "{warning}");
+    assert!(warning.contains("f32[1025, 4096] of 16.0 MB"), "{warning}");
+}
+
+#[test]
+fn results_may_be_arguments_constants_and_repetitions() {
+    let w = t(&[7.0]);
+    let f = |x: Tensor| (x.clone(), w.clone(), vec![&x + &w; 2], ());
+    let traced = trace(f, t(&[1.0])).unwrap();
+    assert_eq!(run(&traced, &t(&[3.0])), [t(&[3.0]), w.clone(), t(&[10.0]), t(&[10.0])]);
+    // Equal texts of paths are told apart.
+    let twice = BTreeMap::from([("a.0".to_string(), vec![]), ("a".to_string(), vec![w.clone()])]);
+    let twice = (twice, BTreeMap::from([("x".to_string(), w.clone())]));
+    let traced = trace(|x: (BTreeMap<String, Vec<Tensor>>, BTreeMap<String, Tensor>)| x, &twice).unwrap();
+    assert_eq!(run(&traced, &twice), [w.clone(), w]);
+}
+
+/// The message of what a traced function does wrong, which must begin with its line, counted from `line`.
+#[track_caller]
+fn at_line<O: TensorTree>(line: u32, f: impl FnOnce(Tensor) -> O) -> String {
+    let message = error(trace(f, Tensor::spec(DType::F32, [Dim::symbol("n", 1..), 4.into()])));
+    let place = format!("tests/trace.rs:{line}: ");
+    let rest = message.strip_prefix(&place);
+    rest.unwrap_or_else(|| panic!("{message:?} does not begin with {place:?}")).to_string()
+}
+
+#[test]
+fn reading_a_traced_value_names_the_line() {
+    let reads: [(&str, fn(&Tensor) -> u32); 5] = [
+        ("to_vec", |x| {
+            let _ = x.to_vec::<f32>();
+            line!() - 1
+        }),
+        ("as_slice", |x| {
+            let _ = x.as_slice::<f32>();
+            line!() - 1
+        }),
+        ("==", |x| u32::from(*x == *x)),
+        ("to_f64_vec", |x| {
+            let _ = x.to_f64_vec();
+            line!() - 1
+        }),
+        ("bytes", |x| x.bytes().len() as u32),
+    ];
+    for (name, read) in reads {
+        let result = trace(|x: Tensor| (read(&x), ()).1, Tensor::spec(DType::F32, [2]));
+        let message = error(result);
+        assert!(message.starts_with("tests/trace.rs:"), "{name}: {message}");
+        for part in ["f32[2]", "`cond`", "`while_loop`", "`scan`"] {
+            assert!(message.contains(part), "{name}: {message}");
+        }
+    }
+    let message = at_line(line!(), |x| if x.to_vec::<f32>().unwrap()[0] > 0.0 { &x + &x } else { x });
+    assert!(message.contains("f32[n, 4]") && message.contains("`cond`"), "{message}");
+}
+
+#[test]
+fn misfits_name_the_line_and_both_types() {
+    let w = t(&[1.0, 2.0, 3.0]);
+    let message = at_line(line!(), |x| &x + &w);
+    assert!(
+        message.contains("add") && message.contains("f32[n, 4]") && message.contains("f32[3]"),
+        "{message}"
+    );
+    let ints = Tensor::from_slice(&[1i64], &[1]).unwrap();
+    let message = at_line(line!(), |x| &x + &ints);
+    assert!(message.contains("f32") && message.contains("i64") && message.contains("to_dtype"), "{message}");
+    // What the function itself panics with goes on.
+    let panicked = std::panic::catch_unwind(|| {
+        trace(
+            |_: Tensor| {
+                if true {
+                    panic!("mine")
+                }
+            },
+            t(&[1.0]),
+        )
+    });
+    assert_eq!(panicked.unwrap_err().downcast_ref::<&str>(), Some(&"mine"));
+    // And tracing works afterwards.
+    assert_eq!(run(&trace(|x: Tensor| &x + &x, t(&[1.0])).unwrap(), &t(&[2.0])), [t(&[4.0])]);
+}
+
+#[test]
+fn traces_do_not_mix() {
+    let mut message = String::new();
+    let outer = trace(
+        |x: Tensor| {
+            let at = line!() + 1;
+            let inner = trace(|y: Tensor| &x + &y, t(&[1.0]));
+            message = error(inner);
+            assert!(message.starts_with(&format!("tests/trace.rs:{at}: ")), "{message}");
+            // An inner trace may be of its own, and the outer goes on.
+            let inner = trace(|y: Tensor| &y + &y, t(&[1.0])).unwrap();
+            assert_eq!(run(&inner, &t(&[4.0])), [t(&[8.0])]);
+            &x + &x
+        },
+        t(&[1.0]),
+    );
+    assert!(message.contains("mixes tensors of two traces"), "{message}");
+    assert_eq!(run(&outer.unwrap(), &t(&[2.0])), [t(&[4.0])]);
+}
+
+#[test]
+fn a_traced_tensor_does_not_outlive_its_trace() {
+    let mut kept = None;
+    trace(|x: Tensor| kept = Some(&x + &x), t(&[1.0])).unwrap();
+    let kept = kept.unwrap();
+    assert_eq!(kept.shape(), [1]);
+    for (name, (message, line)) in [
+        ("used", caught(|| (line!(), drop(&kept + &kept)).0)),
+        ("used in another trace", {
+            let at = line!() + 1;
+            (error(trace(|x: Tensor| &x + &kept, t(&[1.0]))), at)
+        }),
+        ("returned by another trace", {
+            let at = line!() + 1;
+            (error(trace(|_: Tensor| kept.clone(), t(&[1.0]))), at)
+        }),
+    ] {
+        assert!(message.starts_with(&format!("tests/trace.rs:{line}: ")), "{name}, line {line}: {message}");
+        assert!(message.contains("which has ended"), "{name}: {message}");
+    }
+}
+
+/// The message of a panic, and the line that it names.
+fn caught(f: impl FnOnce() -> u32) -> (String, u32) {
+    let payload = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).unwrap_err();
+    let message = payload.downcast_ref::<String>().expect("a message").clone();
+    let line = message.split(':').nth(1).and_then(|n| n.parse().ok()).expect("a line");
+    (message, line)
+}
+
+#[test]
+fn specs_must_agree() {
+    let spec = |hi| Tensor::spec(DType::F32, [Dim::symbol("n", 1..=hi)]);
+    let at = line!() + 1;
+    let message = error(trace(|(x, y): (Tensor, Tensor)| &x + &y, (spec(8), spec(9))));
+    assert!(message.starts_with(&format!("tests/trace.rs:{at}: `1`: ")), "{message}");
+    assert!(message.contains("`n` is declared as 1..=8 and as 1..=9"), "{message}");
+    // What tells the symbols is the plain extents.
+    for (dim, text) in [(Dim::symbol("n", 1..=8) * 2, "2*n is neither"), (Dim::from(-1), "-1 is neither")] {
+        let at = line!() + 1;
+        let message = error(trace(|x: Tensor| &x + &x, Tensor::spec(DType::F32, [dim])));
+        assert!(message.starts_with(&format!("tests/trace.rs:{at}: `input`: ")), "{message}");
+        assert!(message.contains(text), "{message}");
+    }
+    // A spec has a type, and no elements.
+    let (message, _) = caught(|| (line!(), drop(spec(8).to_vec::<f32>())).0);
+    assert!(message.contains("f32[n] is a spec"), "{message}");
+}
+
+#[test]
+fn every_stage_can_be_looked_at() {
+    let traced =
+        trace(|x: Tensor| &(&x + &x) + &x, Tensor::spec(DType::F32, [Dim::symbol("n", 1..), 4.into()]))
+            .unwrap();
+    let lowered = traced.lower(&options()).unwrap();
+    assert_eq!(lowered.kernels(), 1);
+    assert_eq!(lowered.bytes().to_string(), "32*n");
+    for stage in fornax::Stage::ALL {
+        assert!(!lowered.text(stage, &options()).unwrap().is_empty(), "{}", stage.name());
+    }
+    let unfused = traced.lower(&options().optimizer(fornax::Optimizer::None)).unwrap();
+    assert_eq!(unfused.kernels(), 2);
+    let fixed = options().dim("n", 3);
+    let compiled = traced.lower(&fixed).unwrap().compile(&fixed).unwrap();
+    assert!(compiled.call(&Tensor::zeros(&[3, 4], DType::F32).unwrap()).is_ok());
+    assert!(error(compiled.call(&Tensor::zeros(&[2, 4], DType::F32).unwrap())).contains('3'));
+    assert!(traced.lower(&options().dim("m", 3)).is_err());
 }

@@ -84,8 +84,10 @@ pub(crate) fn fail(op: &str, operands: &[Operand<'_>], what: &str) -> ! {
 pub(crate) fn apply(key: Key, operands: &[Operand<'_>], body: Body<'_>) -> Outputs {
     let name = key.name;
     if operands.iter().any(trace::is_traced) {
-        return trace::record(operands, Location::caller(), body)
-            .unwrap_or_else(|error| fail(name, operands, &error.source.to_string()));
+        return match trace::record(operands, Location::caller(), body) {
+            Ok(outputs) => outputs,
+            Err(error) => fail(name, operands, &error.source.to_string()),
+        };
     }
     match run(key, operands, body) {
         Ok(outputs) => outputs.into_iter().map(Tensor::from).collect(),

@@ -136,7 +136,16 @@ impl Collect {
 impl<'a> Sink<'a> for Collect {
     fn tensor(&mut self, path: &TreePath, tensor: &'a Tensor) {
         let dims = tensor.dims();
-        dims.iter().for_each(|d| self.declare(path, d));
+        for dim in &dims {
+            self.declare(path, dim);
+            if self.root == ROOTS[0] && dim.value().is_none() && dim.expr().as_symbol().is_none() {
+                let path = path.name_or(self.root);
+                let message =
+                    format!("`{path}`: an argument's extent is a size or a symbol, but {dim} is neither");
+                let error = TraceError::Spec { location: self.location.clone(), message };
+                self.error.get_or_insert(error);
+            }
+        }
         let shape: Vec<_> = dims.iter().map(|d| d.expr().clone()).collect();
         self.push(path, Kind::Tensor(TensorType::new(tensor.dtype(), shape)));
     }
