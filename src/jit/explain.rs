@@ -46,23 +46,31 @@ impl fmt::Display for Explanation {
     }
 }
 
-/// Why a call is compiled: `closest` are its differences from the most similar call before, `refused` says why each spec does
-/// not fit.
+/// The most similar call before.
+pub(super) struct Closest {
+    /// What is different now.
+    pub(super) differences: Vec<String>,
+    /// Whether extents are all that is different.
+    pub(super) extents_only: bool,
+}
+
+/// Why a call is compiled; `refused` says why each spec does not fit.
 pub(super) fn reason(
     name: &str,
-    closest: Option<&[String]>,
+    closest: Option<Closest>,
     refused: &[String],
     location: &Location<'_>,
 ) -> String {
-    let mut reason = match closest {
+    let extents_only = closest.as_ref().is_some_and(|closest| closest.extents_only);
+    let mut reason = match closest.as_ref().map(|closest| closest.differences.as_slice()) {
         None => "the first call".to_string(),
         Some([]) => "its program had left the cache; `cache_limit` keeps more".to_string(),
         Some(differences) => listed(differences),
     };
     if !refused.is_empty() {
         reason.push_str(&format!("; no spec fits: {}", refused.join(", ")));
-    } else if closest.is_some_and(|differences| !differences.is_empty()) {
-        reason.push_str("; `spec` with symbolic dims serves many shapes by one program");
+    } else if extents_only {
+        reason.push_str("; a `spec` with symbolic dims serves many sizes by one program");
     }
     tracing::debug!("compiling {name} at {}: {reason}", line_of(location));
     reason

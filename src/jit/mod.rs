@@ -266,8 +266,14 @@ where
     fn reason(&self, given: &Signature, flat: &Flat<'_>, location: &Location<'_>) -> String {
         let state = self.state();
         let refused = self.specs.iter().filter_map(|spec| spec.signature.refusal(given, flat));
-        let closest = state.signatures.iter().map(|known| known.differences(given)).min_by_key(Vec::len);
-        explain::reason(&self.name, closest.as_deref(), &refused.collect::<Vec<_>>(), location)
+        // Of equally close calls the last.
+        let calls = state.signatures.iter().rev();
+        let closest = calls.map(|call| (call.differences(given), call)).min_by_key(|(found, _)| found.len());
+        let closest = closest.map(|(differences, call)| explain::Closest {
+            differences,
+            extents_only: call.differs_in_extents(given),
+        });
+        explain::reason(&self.name, closest, &refused.collect::<Vec<_>>(), location)
     }
 
     /// How often it was compiled.

@@ -238,6 +238,14 @@ impl Signature {
         bind(&self.inputs, &shapes).map(drop)
     }
 
+    /// Whether another signature has other extents, and nothing else is different.
+    pub(crate) fn differs_in_extents(&self, other: &Signature) -> bool {
+        let types = || self.tensors().zip(other.tensors()).map(|((_, a), (_, b))| (a, b));
+        self.same_structure(other)
+            && types().all(|(a, b)| a.dtype == b.dtype && a.rank() == b.rank())
+            && types().any(|(a, b)| a != b)
+    }
+
     /// Why arguments of the signature `given` don't fit; `None` if they do.
     pub(crate) fn refusal(&self, given: &Signature, flat: &Flat<'_>) -> Option<String> {
         if !self.same_structure(given) {
