@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fornax::{Backend, DType, Dim, Error, Options, Tensor, TensorTree, Traced, trace};
+use fornax::{Backend, DType, Dim, Error, Model, Options, Tensor, TensorTree, Traced, trace};
 
 fn t(values: &[f32]) -> Tensor {
     Tensor::from_slice(values, &[values.len()]).unwrap()
@@ -312,4 +312,15 @@ fn every_stage_can_be_looked_at() {
     assert!(compiled.call(&Tensor::zeros(&[3, 4], DType::F32).unwrap()).is_ok());
     assert!(error(compiled.call(&Tensor::zeros(&[2, 4], DType::F32).unwrap())).contains('3'));
     assert!(traced.lower(&options().dim("m", 3)).is_err());
+}
+
+#[test]
+fn a_traced_graph_is_a_model() {
+    let f = |(x, y): (Tensor, Tensor)| BTreeMap::from([("sum".to_string(), &x + &y)]);
+    let traced =
+        trace(f, (Tensor::spec(DType::F32, [Dim::symbol("n", 1..), 2.into()]), t(&[1.0, 2.0]))).unwrap();
+    let model = Model::from_graph(traced.graph().clone(), options()).unwrap();
+    let x = Tensor::from_slice(&[1.0f32, 2.0, 3.0, 4.0], &[2, 2]).unwrap();
+    let outputs = model.run(&[("1", &t(&[10.0, 20.0])), ("0", &x)]).unwrap();
+    assert_eq!(outputs["sum"].to_vec::<f32>().unwrap(), [11.0, 22.0, 13.0, 24.0]);
 }

@@ -1,4 +1,4 @@
-//! What can go wrong while a function is traced, and how it reaches the caller of [`crate::trace`].
+//! What can go wrong while a function is traced, and how it reaches the caller of [`crate::trace()`].
 
 use std::panic::{self, AssertUnwindSafe, Location};
 

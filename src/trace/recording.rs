@@ -377,6 +377,17 @@ pub(crate) fn record(
     })
 }
 
+/// A concrete tensor as a value of the trace that runs on this thread: for operations whose result depends on symbolic dims.
+/// `None` where there is no trace.
+#[track_caller]
+pub(crate) fn lifted(tensor: &Tensor) -> Option<Tensor> {
+    let location = Location::caller();
+    active().map(|trace| {
+        let value = trace.value_of(tensor, location);
+        trace.tensor(value, location)
+    })
+}
+
 /// Where an operation on these belongs: the innermost trace that runs on this thread if it is within those of all operands,
 /// else the innermost of the operands'.
 #[track_caller]
