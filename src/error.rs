@@ -5,6 +5,7 @@ use fornax_ir::graph::interp::InterpError;
 use fornax_ir::literal::LiteralError;
 use fornax_runtime::{InstanceError, PoolError, RunError};
 
+use crate::graph_file::GraphFileError;
 use crate::trace::TraceError;
 
 /// Why a model could not be loaded or run.
@@ -14,6 +15,9 @@ pub enum Error {
     /// The file cannot be read, is no model, or holds what is not supported.
     #[error(transparent)]
     Import(#[from] fornax_onnx::Error),
+    /// A graph's own file cannot be read or written, or holds none.
+    #[error(transparent)]
+    GraphFile(#[from] GraphFileError),
     /// An option makes no sense for this model or machine.
     #[error("{0}")]
     Option(String),

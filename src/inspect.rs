@@ -1,6 +1,6 @@
 //! Looking at models: what a file holds, whether it is sound, and each stage of its compilation.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::path::Path;
 use std::str::FromStr;
@@ -11,10 +11,12 @@ use fornax_ir::graph::ops::OpClass;
 use fornax_ir::graph::verify::verify as verify_graph;
 use fornax_ir::graph::{Graph, Op, ValueId};
 use fornax_ir::{Dim, Ranges};
-use fornax_onnx::{Import, InputInfo, Inspection, OutputInfo};
+use fornax_onnx::{InputInfo, Inspection};
 
 use crate::error::Error;
 use crate::executable::{compile_error, lowered};
+use crate::graph_file::Format;
+use crate::loading::{self, Loaded, import_error};
 use crate::model::{TensorInfo, fix_dims};
 use crate::options::Options;
 
@@ -65,14 +67,22 @@ impl FromStr for Stage {
     }
 }
 
-/// The text of an ONNX model at a stage of compilation.
+/// The text of a model at a stage of compilation.
 ///
 /// # Errors
 /// As [`crate::Model::load_with`].
 pub fn dump(path: impl AsRef<Path>, stage: Stage, options: &Options) -> Result<String, Error> {
-    let mut graph = fornax_onnx::load(path)?.graph;
+    dump_graph(graph_of(path, options)?, stage, options)
+}
+
+/// The graph of a model's file, with the dims that the options fix.
+///
+/// # Errors
+/// As [`crate::Model::load_with`].
+pub fn graph_of(path: impl AsRef<Path>, options: &Options) -> Result<Graph, Error> {
+    let mut graph = loading::load(path.as_ref())?.graph;
     fix_dims(&mut graph, options)?;
-    dump_graph(graph, stage, options)
+    Ok(graph)
 }
 
 /// The text of a graph at a stage of compilation.
@@ -117,12 +127,33 @@ pub(crate) fn text_of(lowered: &Lowered, stage: Stage, options: &Options) -> Res
     })
 }
 
-/// What an ONNX file holds. Its text form is a listing for people.
+/// What a model's file holds. Its text form is a listing for people.
 #[derive(Debug)]
 pub struct ModelInfo {
-    inspection: Inspection,
+    listing: Listing,
     inputs: Vec<TensorInfo>,
     work: Result<Work, Error>,
+}
+
+/// What a kind of file says beside the model's inputs and outputs.
+#[derive(Debug)]
+enum Listing {
+    Onnx(Inspection),
+    Graph(GraphListing),
+}
+
+/// What a graph of ours consists of, its regions included.
+#[derive(Debug)]
+struct GraphListing {
+    name: String,
+    format: Format,
+    constants: usize,
+    bytes: u64,
+    regions: usize,
+    nodes: usize,
+    guards: usize,
+    /// Operators by name, with how often they are used.
+    operators: BTreeMap<&'static str, usize>,
 }
 
 /// What a run computes.
@@ -136,17 +167,58 @@ struct Work {
     symbols: Vec<(String, i64)>,
 }
 
-/// Lists what an ONNX file holds, and what its graph computes if it can be imported. Nothing is compiled.
+/// Lists what a model's file holds, and what its graph computes if it can be imported. Nothing is compiled.
 ///
 /// # Errors
-/// [`Error::Import`] when the file cannot be read or is no model.
+/// [`Error::Import`] or [`Error::GraphFile`] when the file cannot be read or is no model.
 pub fn inspect(path: impl AsRef<Path>) -> Result<ModelInfo, Error> {
     let path = path.as_ref();
-    let inspection = fornax_onnx::inspect(path)?;
+    let format = Format::of_file(path);
+    if format != Format::Onnx {
+        let Loaded { graph, operators, .. } = loading::load(path)?;
+        let info = |name: &str, v| tensor_info(&graph, name, v);
+        return Ok(ModelInfo {
+            inputs: graph.inputs.iter().map(|i| info(&i.name, i.value)).collect(),
+            listing: Listing::Graph(GraphListing::of(&graph, format)),
+            work: Ok(Work::of(&graph, operators)),
+        });
+    }
+    let inspection = fornax_onnx::inspect(path).map_err(|e| import_error(e, path))?;
     let info = |i: &InputInfo| TensorInfo::new(&i.name, i.dtype, &i.dims, &Ranges::new());
     let inputs = inspection.inputs.iter().map(info).collect();
-    let work = fornax_onnx::load(path).map(|import| Work::of(&import)).map_err(Error::from);
-    Ok(ModelInfo { inspection, inputs, work })
+    let work = loading::load(path).map(|l| Work::of(&l.graph, l.operators));
+    Ok(ModelInfo { listing: Listing::Onnx(inspection), inputs, work })
+}
+
+fn tensor_info(graph: &Graph, name: &str, v: ValueId) -> TensorInfo {
+    let ty = graph.ty(v);
+    TensorInfo::new(name, ty.dtype, &ty.shape, &graph.ranges)
+}
+
+impl GraphListing {
+    fn of(graph: &Graph, format: Format) -> Self {
+        let mut out = GraphListing {
+            name: graph.name.clone(),
+            format,
+            constants: 0,
+            bytes: 0,
+            regions: 0,
+            nodes: 0,
+            guards: 0,
+            operators: BTreeMap::new(),
+        };
+        let mut open = vec![graph];
+        while let Some(g) = open.pop() {
+            out.constants += g.consts.len();
+            out.bytes += g.consts.iter().map(|c| c.literal.bytes().len() as u64).sum::<u64>();
+            out.regions += g.regions.len();
+            out.nodes += g.nodes.len();
+            out.guards += g.guards.len();
+            g.nodes.iter().for_each(|n| *out.operators.entry(n.op.name()).or_default() += 1);
+            open.extend(&g.regions);
+        }
+        out
+    }
 }
 
 impl ModelInfo {
@@ -165,8 +237,7 @@ impl ModelInfo {
 }
 
 impl Work {
-    fn of(import: &Import) -> Self {
-        let graph = &import.graph;
+    fn of(graph: &Graph, operators: usize) -> Self {
         let live = graph.live();
         let (mut multiply_adds, mut others) = (Dim::constant(0), Dim::constant(0));
         for v in graph.values().filter(|v| live[v.index()]) {
@@ -191,11 +262,10 @@ impl Work {
                 _ => {}
             }
         }
-        let info = |o: &OutputInfo| TensorInfo::new(&o.name, o.dtype, &o.dims, &graph.ranges);
         let symbol = |s: &String| (s.clone(), graph.ranges.symbol(s).0.max(1));
         Work {
-            outputs: import.outputs.iter().map(info).collect(),
-            operators: import.operators,
+            outputs: graph.outputs.iter().map(|o| tensor_info(graph, &o.name, o.value)).collect(),
+            operators,
             multiply_adds,
             others,
             symbols: graph.symbols.iter().map(symbol).collect(),
@@ -238,7 +308,34 @@ fn grouped(n: u64) -> String {
 
 impl fmt::Display for ModelInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (i, m) = (&self.inspection, &self.inspection.metadata);
+        match &self.listing {
+            Listing::Onnx(onnx) => self.write_onnx(f, onnx),
+            Listing::Graph(graph) => self.write_graph(f, graph),
+        }
+    }
+}
+
+impl ModelInfo {
+    fn write_inputs(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "inputs")?;
+        self.inputs.iter().try_for_each(|input| writeln!(f, "  {input}"))
+    }
+
+    fn write_graph(&self, f: &mut fmt::Formatter<'_>, g: &GraphListing) -> fmt::Result {
+        writeln!(f, "graph       {} (saved as {})", g.name, g.format)?;
+        writeln!(f, "weights     {} tensors, {} bytes", g.constants, grouped(g.bytes))?;
+        self.write_inputs(f)?;
+        if let Ok(work) = &self.work {
+            work.fmt(f)?;
+        }
+        writeln!(f, "conditions  {} on extents, checked when it runs", g.guards)?;
+        let regions = if g.regions > 0 { format!(", {} regions", g.regions) } else { String::new() };
+        writeln!(f, "operators   {} nodes{regions}", g.nodes)?;
+        g.operators.iter().try_for_each(|(name, count)| writeln!(f, "  {count:>6}  {name}"))
+    }
+
+    fn write_onnx(&self, f: &mut fmt::Formatter<'_>, i: &Inspection) -> fmt::Result {
+        let m = &i.metadata;
         let opsets: Vec<String> =
             m.opsets.iter().map(|(domain, version)| format!("{domain} {version}")).collect();
         writeln!(f, "graph       {} (ONNX IR {}, opset {})", m.name, m.ir_version, opsets.join(", "))?;
@@ -246,10 +343,7 @@ impl fmt::Display for ModelInfo {
             writeln!(f, "producer    {} {}", m.producer, m.producer_version)?;
         }
         writeln!(f, "weights     {} tensors, {} bytes", i.initializers, grouped(i.initializer_bytes))?;
-        writeln!(f, "inputs")?;
-        for input in &self.inputs {
-            writeln!(f, "  {input}")?;
-        }
+        self.write_inputs(f)?;
         match &self.work {
             Ok(work) => work.fmt(f)?,
             Err(error) => {
@@ -282,21 +376,17 @@ pub struct Verified {
     pub warnings: Vec<String>,
 }
 
-/// Imports an ONNX model and verifies its graph, without compiling or running it.
+/// Reads a model and verifies its graph, without compiling or running it.
 ///
 /// # Errors
-/// [`Error::Import`] when the file is at fault, [`Error::Internal`] when import made an invalid graph of it.
+/// [`Error::Import`] or [`Error::GraphFile`] when the file is at fault, [`Error::Internal`] when import made an
+/// invalid graph of it.
 pub fn verify(path: impl AsRef<Path>) -> Result<Verified, Error> {
-    let import = fornax_onnx::load(path)?;
+    let loaded = loading::load(path.as_ref())?;
     let invalid = |e| Error::Internal(format!("import made an invalid graph: {e}"));
-    verify_graph(&import.graph).map_err(invalid)?;
-    let values = import.graph.nodes.len();
-    Ok(Verified { operators: import.operators, values, warnings: import.warnings })
-}
-
-/// The values of an imported model by the names of its file.
-pub(crate) fn value_names(import: &Import) -> HashMap<String, ValueId> {
-    import.values.iter().cloned().collect()
+    verify_graph(&loaded.graph).map_err(invalid)?;
+    let values = loaded.graph.nodes.len();
+    Ok(Verified { operators: loaded.operators, values, warnings: loaded.warnings })
 }
 
 /// Operators of a graph that compute: all but inputs, constants and views.

@@ -1,6 +1,7 @@
 //! Fornax: a deep-learning compiler.
 //!
-//! A trained model is read from an ONNX file, compiled to native code in this process, and run:
+//! A trained model is read from an ONNX file (or a graph saved before, see [`graph_file`]), compiled to native code in
+//! this process, and run:
 //!
 //! ```no_run
 //! use fornax::{Model, Tensor};
@@ -24,9 +25,11 @@ mod dim;
 pub mod eager;
 mod error;
 mod executable;
+pub mod graph_file;
 mod inspect;
 pub mod io;
 pub mod jit;
+mod loading;
 mod model;
 mod options;
 mod tensor;
@@ -43,7 +46,7 @@ pub use fornax_derive::TensorTree;
 pub use fornax_ir::DType;
 pub use fornax_ir::literal::{Element, LiteralError as TensorError};
 pub use fornax_runtime::CancelToken;
-pub use inspect::{ModelInfo, Stage, Verified, dump, inspect, verify};
+pub use inspect::{ModelInfo, Stage, Verified, dump, graph_of, inspect, verify};
 pub use jit::{Jit, jit};
 pub use model::{Bindings, Extent, Model, Outputs, Stats, TensorInfo};
 pub use options::{Backend, Options};

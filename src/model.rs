@@ -17,7 +17,7 @@ pub use fornax_ir::graph::interp::Bindings;
 
 use crate::error::{Error, InputError};
 use crate::executable::{Executable, KernelTime, build};
-use crate::inspect::{operator_count, value_names};
+use crate::loading::{self, Loaded};
 use crate::options::{Backend, Options};
 use crate::tensor::Tensor;
 
@@ -192,7 +192,8 @@ impl fmt::Debug for Model {
 }
 
 impl Model {
-    /// Reads and compiles an ONNX model for this machine, on all its cores.
+    /// Reads and compiles a model for this machine, on all its cores: an `.onnx` file, or a graph saved as `.fnxb` or
+    /// `.fnx` (see [`crate::graph_file`]).
     ///
     /// # Errors
     /// [`Error`]: [`Error::is_bad_input`] tells a fault of the file from one of this library.
@@ -207,11 +208,9 @@ impl Model {
     pub fn load_with(path: impl AsRef<Path>, options: Options) -> Result<Self, Error> {
         let path = path.as_ref();
         let start = Instant::now();
-        let import = fornax_onnx::load(path)?;
+        let loaded = loading::load(path)?;
         let import_time = start.elapsed();
-        let rank0 = import.inputs.iter().map(|i| i.rank0).collect();
-        let facts = Facts { rank0, warnings: import.warnings, operators: import.operators, import_time };
-        Model::build(import.graph, Source::File(path.to_owned()), facts, options)
+        Model::build(loaded, Source::File(path.to_owned()), import_time, options)
     }
 
     /// Compiles a graph.
@@ -219,16 +218,12 @@ impl Model {
     /// # Errors
     /// As [`Model::load_with`].
     pub fn from_graph(graph: Graph, options: Options) -> Result<Self, Error> {
-        let facts = Facts {
-            rank0: vec![false; graph.inputs.len()],
-            warnings: Vec::new(),
-            operators: operator_count(&graph),
-            import_time: Duration::ZERO,
-        };
-        Model::build(graph.clone(), Source::Graph(Box::new(graph)), facts, options)
+        let source = Source::Graph(Box::new(graph.clone()));
+        Model::build(Loaded::of(graph), source, Duration::ZERO, options)
     }
 
-    fn build(mut graph: Graph, source: Source, facts: Facts, options: Options) -> Result<Self, Error> {
+    fn build(loaded: Loaded, source: Source, import_time: Duration, options: Options) -> Result<Self, Error> {
+        let Loaded { mut graph, rank0, warnings, operators, .. } = loaded;
         fix_dims(&mut graph, &options)?;
         let pool = Arc::new(ThreadPool::new(options.threads)?);
         let signature = signature_of(&graph);
@@ -240,10 +235,10 @@ impl Model {
         let outputs = graph.outputs.iter().map(|o| info(&o.name, o.value)).collect();
         let built = build(graph, &options, &pool)?;
         let stats = Stats {
-            import_time: facts.import_time,
+            import_time,
             optimize_time: built.optimize_time,
             codegen_time: built.codegen_time,
-            operators: facts.operators,
+            operators,
             kernels: built.kernels,
             weights_bytes: built.weights_bytes,
             isa: built.isa,
@@ -254,8 +249,8 @@ impl Model {
             signature,
             inputs,
             outputs,
-            rank0: facts.rank0,
-            warnings: facts.warnings,
+            rank0,
+            warnings,
             stats,
             pool,
             executable: built.executable,
@@ -428,17 +423,12 @@ impl Model {
         if let Some(known) = variants.get(names) {
             return Ok(known.clone());
         }
-        let (mut graph, values) = match &self.source {
-            Source::File(path) => {
-                let import = fornax_onnx::load(path)?;
-                let values = value_names(&import);
-                (import.graph, values)
-            }
-            Source::Graph(graph) => {
-                let values = graph.values().map(|v| (v.to_string(), v)).collect();
-                ((**graph).clone(), values)
-            }
+        let loaded = match &self.source {
+            Source::File(path) => loading::load(path)?,
+            Source::Graph(graph) => Loaded::of((**graph).clone()),
         };
+        let values = loaded.values();
+        let mut graph = loaded.graph;
         for name in names {
             let Some(&value) = values.get(name) else { return Err(unknown_value(name, values.keys())) };
             graph.outputs.push(Output { name: name.clone(), value });
@@ -450,14 +440,6 @@ impl Model {
         variants.insert(names.to_vec(), executable.clone());
         Ok(executable)
     }
-}
-
-/// What is known of a model beside its graph.
-struct Facts {
-    rank0: Vec<bool>,
-    warnings: Vec<String>,
-    operators: usize,
-    import_time: Duration,
 }
 
 fn unknown_value<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> Error {

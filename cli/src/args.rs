@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use fornax::graph_file::Weights;
 use fornax::{Backend, Cpu, Leaf, Optimizer, Stage, Tolerance};
 
 /// A deep-learning compiler: reads a trained model, compiles it to native code, and runs it.
@@ -44,8 +45,8 @@ pub struct RunArgs {
     /// What executes the model: `jit` (native code) or `interp` (the slow, exact reference)
     #[arg(long, default_value = "jit", value_name = "BACKEND")]
     pub backend: Backend,
-    /// References to compare the outputs with: an .npz keyed by output names, or a folder of
-    /// output_K.pb
+    /// References to compare the outputs with: an .npz or .safetensors keyed by output names, or a folder
+    /// of output_K.pb
     #[arg(long, value_name = "OUT")]
     pub expect: Option<PathBuf>,
     /// Tolerance relative to the largest value of an output [default: 1e-4]
@@ -112,30 +113,38 @@ pub struct BenchArgs {
 #[command(
     after_help = "Stages: graph (as imported), plan (which tensors and kernels), kernels (loop nests),\n\
     leaves (innermost programs), clif (Cranelift IR), asm (machine code).\n\n\
-    Example: fornax dump model.onnx --stage kernels"
+    Example: fornax dump model.onnx --stage kernels\n\
+    Example: fornax dump model.onnx --stage graph -o model.fnxb"
 )]
 pub struct DumpArgs {
-    /// The model, an ONNX file
+    /// The model: an .onnx, .fnxb or .fnx file
     pub model: PathBuf,
     /// Which stage to print: graph, plan, kernels, leaves, clif or asm
     #[arg(long)]
     pub stage: Stage,
+    /// Where to write it instead; a graph is saved complete as .fnxb (binary) or .fnx (text)
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Where a graph written as .fnxb has its weights: `inside`, or `beside` in a .safetensors file
+    #[arg(long, value_name = "WHERE", default_value = "inside", value_parser = weights, requires = "output")]
+    pub weights: Weights,
     #[command(flatten)]
     pub target: TargetArgs,
 }
 
 #[derive(Args, Debug)]
 pub struct FileArgs {
-    /// The model, an ONNX file
+    /// The model: an .onnx, .fnxb or .fnx file
     pub file: PathBuf,
 }
 
 /// What is compiled, for which machine, and on which inputs it runs.
 #[derive(Args, Debug)]
 pub struct ModelArgs {
-    /// The model, an ONNX file
+    /// The model: an .onnx, .fnxb or .fnx file
     pub model: PathBuf,
-    /// Inputs: an .npz keyed by input names, or a folder of input_K.pb; drawn at random if missing
+    /// Inputs: an .npz or .safetensors keyed by input names, or a folder of input_K.pb; drawn at random if
+    /// missing
     #[arg(long, value_name = "IN")]
     pub inputs: Option<PathBuf>,
     /// Range of integers drawn for missing inputs
@@ -183,6 +192,15 @@ fn dim(text: &str) -> Result<(String, i64), String> {
         Err("a dim has a name: write NAME=N, such as batch=4".into())
     } else {
         Ok((name.into(), n))
+    }
+}
+
+/// `inside` or `beside`.
+fn weights(text: &str) -> Result<Weights, String> {
+    match text {
+        "inside" => Ok(Weights::Embed),
+        "beside" => Ok(Weights::Safetensors),
+        _ => Err(format!("`{text}` is no place for weights; there are inside, beside")),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where inputs come from: an archive, a folder of ONNX tensors, or a seeded generator.
+//! Where inputs come from: a file of named arrays, a folder of ONNX tensors, or a seeded generator.
 
 use std::path::Path;
 
@@ -24,9 +24,12 @@ pub fn borrowed(named: &Named) -> Vec<(&str, &Tensor)> {
     named.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect()
 }
 
-/// Reads an archive or a folder of `prefix_K.pb`. A folder's tensor belongs to what its own name says, else to the
+/// Reads a file of named arrays or a folder of `prefix_K.pb`. A folder's tensor belongs to what its own name says, else to the
 /// K-th of `known`.
 pub fn read(path: &Path, prefix: &str, known: &[TensorInfo]) -> Result<Named, Failure> {
+    if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("safetensors")) {
+        return Ok(io::load_safetensors(path)?);
+    }
     if !path.is_dir() {
         return Ok(io::read_npz(path)?);
     }

@@ -18,6 +18,7 @@ mod algebra;
 mod axes;
 mod divide;
 mod ops;
+mod parts;
 mod prove;
 mod ranges;
 mod simplify;

@@ -5,10 +5,12 @@
 //! - [`leaf`] (LIR): lane-typed innermost programs; what a leaf emitter encodes.
 //!
 //! They share element types ([`dtype`]), symbolic dimensions ([`dim`]), concrete arrays
-//! ([`literal`]) and the scalar operators with their meaning ([`scalar`]).
+//! ([`literal`]) and the scalar operators with their meaning ([`scalar`]); [`file`](mod@file) opens and writes files.
 
 pub mod dim;
 pub mod dtype;
+mod ffi;
+pub mod file;
 pub mod graph;
 pub mod kernel;
 pub mod leaf;

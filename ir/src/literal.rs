@@ -26,6 +26,9 @@ pub enum LiteralError {
         /// Bytes that were given.
         got: usize,
     },
+    /// A byte of a bool array is no truth value.
+    #[error("a bool is a byte of 0 or 1, not {0}")]
+    Bool(u8),
     /// A view was asked for as another dtype.
     #[error("the array holds {got}, not {want}")]
     DType {
@@ -72,6 +75,25 @@ impl Literal {
             return Err(LiteralError::Size { dtype, shape: shape.to_vec(), want, got: data.len() });
         }
         Ok(Literal { dtype, shape: shape.to_vec(), data })
+    }
+
+    /// From bytes in row-major order, each element little-endian, as files hold them. On a little-endian
+    /// machine the bytes are shared, else copied.
+    ///
+    /// # Errors
+    /// When the size contradicts dtype and shape, or a bool is neither 0 nor 1.
+    pub fn from_little_endian(dtype: DType, shape: &[usize], data: Bytes) -> Result<Self, LiteralError> {
+        if dtype == DType::Bool
+            && let Some(&found) = data.iter().find(|b| **b > 1)
+        {
+            return Err(LiteralError::Bool(found));
+        }
+        Literal::from_bytes(dtype, shape, swapped(data, dtype))
+    }
+
+    /// The bytes in row-major order, each element little-endian. On a little-endian machine they are shared.
+    pub fn little_endian(&self) -> Bytes {
+        swapped(self.data.clone(), self.dtype)
     }
 
     /// From a vector of elements, which becomes the storage without a copy.
@@ -172,6 +194,16 @@ impl Literal {
             _ => self.get_f64(i) as i64,
         }
     }
+}
+
+/// Between this machine's order of bytes and little-endian.
+fn swapped(data: Bytes, dtype: DType) -> Bytes {
+    if cfg!(target_endian = "little") || dtype.bytes() == 1 {
+        return data;
+    }
+    let mut out = data.to_vec();
+    out.chunks_exact_mut(dtype.bytes()).for_each(<[u8]>::reverse);
+    Bytes::from(out)
 }
 
 impl fmt::Debug for Literal {

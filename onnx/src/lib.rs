@@ -8,7 +8,6 @@
 //! function for each operator, found through its table.
 
 mod error;
-mod ffi;
 mod import;
 mod ops;
 pub mod read;

@@ -1,7 +1,7 @@
 //! Opening and decoding files.
 
 use crate::error::{ErrorKind, Result};
-use crate::{ffi, proto};
+use crate::proto;
 use bytes::Bytes;
 use prost::Message;
 use std::fs::File;
@@ -20,7 +20,7 @@ pub(crate) fn open(path: &Path) -> Result<Bytes> {
         return Err(ErrorKind::Format("the file is empty".into()));
     }
     let file = File::open(path).map_err(|e| ErrorKind::Read(e.to_string()))?;
-    ffi::map(&file).map_err(|e| ErrorKind::Read(format!("it cannot be mapped into memory: {e}")))
+    fornax_ir::file::map(&file).map_err(|e| ErrorKind::Read(format!("it cannot be mapped into memory: {e}")))
 }
 
 /// What the first bytes show when they are a well-known other thing.

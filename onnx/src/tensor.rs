@@ -3,13 +3,14 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto::tensor_proto::DataType;
 use crate::proto::{TensorProto, tensor_proto};
-use crate::{ffi, read};
+use crate::read;
 use bytes::Bytes;
+use fornax_ir::file::{self, beneath};
 use fornax_ir::literal::byte_count;
 use fornax_ir::{DType, Literal};
 use rustc_hash::FxHashMap;
 use std::fs::File;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 /// Most axes a tensor may have.
 pub(crate) const MAX_RANK: usize = 64;
@@ -110,43 +111,15 @@ impl TensorSource {
         }
         let folder = self.folder.as_deref();
         let folder = folder.ok_or("its data is in another file, but the model was not read from a folder")?;
-        let path = beneath(folder, location)?;
+        if location.is_empty() {
+            return Err("its data is said to be in another file, but none is named".into());
+        }
+        let path = beneath(folder, location).map_err(|why| format!("external data '{location}' {why}"))?;
         let fail = |e: std::io::Error| format!("external data '{location}' cannot be read: {e}");
         let file = File::open(&path).map_err(fail)?;
-        let bytes = ffi::map(&file).map_err(fail)?;
+        let bytes = file::map(&file).map_err(fail)?;
         self.mapped.insert(location.to_string(), bytes.clone());
         Ok(bytes)
-    }
-}
-
-/// The path of external data, if it lies beneath the folder without leaving it through `..` or links.
-fn beneath(folder: &Path, location: &str) -> Result<PathBuf, String> {
-    let refuse = |why: &str| Err(format!("external data '{location}' is refused: {why}"));
-    if location.is_empty() {
-        return Err("its data is said to be in another file, but none is named".into());
-    }
-    if location.contains(['\\', '\0']) || location.contains(':') && cfg!(windows) {
-        return refuse("the path must be relative, with '/' between its parts");
-    }
-    let mut path = if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder.to_path_buf() };
-    for part in Path::new(location).components() {
-        match part {
-            Component::Normal(p) => path.push(p),
-            Component::CurDir => continue,
-            Component::ParentDir => return refuse("`..` would leave the model's folder"),
-            Component::RootDir | Component::Prefix(_) => {
-                return refuse("the path is absolute; it must lie beneath the model's folder");
-            }
-        }
-        match std::fs::symlink_metadata(&path) {
-            Err(e) => return Err(format!("external data '{location}' cannot be read: {e}")),
-            Ok(m) if m.file_type().is_symlink() => return refuse("links are not followed"),
-            Ok(_) => {}
-        }
-    }
-    match std::fs::metadata(&path) {
-        Ok(m) if m.is_file() => Ok(path),
-        _ => refuse("it is no regular file"),
     }
 }
 

@@ -1,13 +1,15 @@
-//! Arrays in files: `.npy`, `.npz`, and folders of ONNX tensors.
+//! Arrays in files: `.npy`, `.npz`, `.safetensors`, and folders of ONNX tensors.
 //!
 //! Sizes that a file claims are checked against what it holds before memory is taken for them.
 
 mod folder;
 mod npy;
 mod npz;
+pub(crate) mod safetensors;
 
 pub use folder::{NumberedTensor, read_tensor_folder};
 pub use npz::{read_npz, write_npz};
+pub use safetensors::{load_safetensors, save_safetensors};
 
 use std::fs::File;
 use std::io::BufReader;
@@ -57,10 +59,13 @@ pub enum ReadError {
     /// It is not an archive of `.npy` files.
     #[error("not an .npz archive: {0}")]
     Archive(String),
+    /// It is not a safetensors file.
+    #[error("not a .safetensors file: {0}")]
+    Safetensors(String),
     /// A member of the archive is at fault.
     #[error("array '{name}': {source}")]
     Member {
-        /// The member's name without `.npy`.
+        /// The member's name, without `.npy`.
         name: String,
         /// What is wrong with it.
         source: Box<ReadError>,
@@ -91,24 +96,4 @@ pub fn read_npy(path: impl AsRef<Path>) -> Result<Tensor, FileError> {
         npy::read(BufReader::new(file), length)
     };
     open().map_err(|e| e.at(path))
-}
-
-/// Writes through a neighbouring `.part` file that is renamed when complete, so that `path` never holds a part.
-fn write_then_rename(
-    path: &Path,
-    write: impl FnOnce(&mut std::io::BufWriter<&File>) -> std::io::Result<()>,
-) -> std::io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".part");
-    let part = path.with_file_name(name);
-    let file = File::create(&part)?;
-    let mut buffered = std::io::BufWriter::new(&file);
-    let written = write(&mut buffered).and_then(|()| std::io::Write::flush(&mut buffered));
-    drop(buffered);
-    let done = written.and_then(|()| std::fs::rename(&part, path));
-    if done.is_err() {
-        // The first error is the one to report.
-        let _ = std::fs::remove_file(&part);
-    }
-    done
 }

@@ -8,8 +8,9 @@ use zip::result::ZipError;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
-use super::{FileError, ReadError, npy, write_then_rename};
+use super::{FileError, ReadError, npy};
 use crate::tensor::Tensor;
+use fornax_ir::file::write_whole;
 
 /// A deflated member is at most this many times as long as its packed form; deflate itself reaches about 1032.
 const MAX_DEFLATE_RATIO: u64 = 1100;
@@ -60,7 +61,7 @@ pub fn write_npz<'a>(
     path: impl AsRef<Path>,
     arrays: impl IntoIterator<Item = (&'a str, &'a Tensor)>,
 ) -> std::io::Result<()> {
-    write_then_rename(path.as_ref(), |to| {
+    write_whole(path.as_ref(), |to| {
         let mut archive = ZipWriter::new(to);
         let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
         for (name, tensor) in arrays {

@@ -11,12 +11,15 @@ pub mod builder;
 pub mod composite;
 pub mod interp;
 pub mod ops;
+mod same;
+pub mod saved;
 pub mod text;
 pub mod verify;
 pub mod visit;
 
 pub use builder::Builder;
 pub use ops::{Op, OpKind};
+pub use same::difference;
 
 use crate::dim::{Dim, Ranges};
 use crate::dtype::DType;
@@ -245,6 +248,30 @@ impl Graph {
             Op::Const(c) => Some(&self.consts[c.index()].literal),
             _ => None,
         }
+    }
+    /// Computes the symbolic values of all nodes, also of the regions', as a builder knows them.
+    pub(crate) fn fill_symbolic(&mut self) {
+        for v in 0..self.nodes.len() {
+            self.nodes[v].sym = self.symbolic(ValueId(v as u32));
+        }
+        self.regions.iter_mut().for_each(Graph::fill_symbolic);
+    }
+    /// The elements of a small integer tensor, from the operator and its operands.
+    fn symbolic(&self, v: ValueId) -> Option<SymValue> {
+        let node = self.node(v);
+        let small = node.ty.dtype.is_int() || node.ty.dtype == DType::Bool;
+        let count = node.ty.elements().as_const()?;
+        if !small || count > SymValue::MAX as i64 {
+            return None;
+        }
+        if let Op::Const(c) = node.op {
+            let l = &self.consts[c.index()].literal;
+            let elems = (0..l.len()).map(|i| Dim::constant(l.get_i64(i))).collect();
+            return Some(SymValue { shape: l.shape().to_vec(), elems });
+        }
+        let syms: Vec<_> = node.inputs.iter().map(|&i| self.node(i).sym.as_ref()).collect();
+        let types: Vec<&TensorType> = node.inputs.iter().map(|&i| self.ty(i)).collect();
+        node.op.meaning().symbolic(&syms, &types, &node.ty)
     }
     /// How often each value is used, by nodes and outputs.
     pub fn use_counts(&self) -> Vec<u32> {

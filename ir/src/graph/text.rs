@@ -282,4 +282,4 @@ fn hash(l: &Literal) -> u64 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

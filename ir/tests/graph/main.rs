@@ -6,6 +6,7 @@ mod elementwise;
 mod infer;
 mod interp;
 mod region;
+mod saved;
 mod symbolic;
 mod view;
 mod vjp;
@@ -45,7 +46,7 @@ fn type_of(l: &Literal) -> TensorType {
     TensorType::new(l.dtype(), l.shape().iter().map(|&n| Dim::from(n)).collect::<Vec<_>>())
 }
 
-/// A graph of one output over inputs of those types.
+/// A graph of one output over inputs of those types. Each valid one comes back from its saved forms.
 fn graph(
     inputs: &[TensorType],
     build: impl FnOnce(&mut Builder, &[ValueId]) -> Result<ValueId, fornax_ir::graph::GraphError>,
@@ -55,7 +56,11 @@ fn graph(
         inputs.iter().enumerate().map(|(i, t)| b.input(&format!("x{i}"), t.clone())).collect();
     let y = build(&mut b, &values).map_err(|e| e.source)?;
     b.output("y", y);
-    Ok(b.finish())
+    let g = b.finish();
+    if fornax_ir::graph::verify::verify(&g).is_ok() {
+        saved::assert_round_trips(&g);
+    }
+    Ok(g)
 }
 
 /// What a graph over these arguments gives.

@@ -4,7 +4,7 @@ mod region;
 
 use super::super::ops::*;
 use super::super::{
-    Const, ConstId, Graph, Guard, GuardKind, Input, Loc, LocId, Node, Output, SymValue, TensorType, ValueId,
+    Const, ConstId, Graph, Guard, GuardKind, Input, Loc, LocId, Node, Output, TensorType, ValueId,
 };
 use super::TextError;
 use super::scan::{Result, Scanner};
@@ -440,7 +440,7 @@ impl Parser<'_> {
         if let Err(e) = verify(&self.graph) {
             return self.s.error_at(self.place_of(&e), e.to_string());
         }
-        fill_symbolic(&mut self.graph);
+        self.graph.fill_symbolic();
         Ok(())
     }
 
@@ -467,14 +467,6 @@ impl Pending {
     }
 }
 
-/// The symbolic values of a graph and its regions.
-fn fill_symbolic(graph: &mut Graph) {
-    for v in 0..graph.nodes.len() {
-        graph.nodes[v].sym = symbolic(graph, ValueId(v as u32));
-    }
-    graph.regions.iter_mut().for_each(fill_symbolic);
-}
-
 fn scalar_operator(name: &str) -> Option<Op> {
     let unary = || UnaryOp::from_name(name).map(|op| Unary(op).into());
     let binary = || BinaryOp::from_name(name).map(|op| Binary(op).into());
@@ -495,22 +487,4 @@ fn from_hex(digits: &str) -> Option<Vec<u8>> {
     let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
     let bytes = pairs.iter().map(|p| Some(digit(p[0])? << 4 | digit(p[1])?)).collect();
     if rest.is_empty() { bytes } else { None }
-}
-
-/// The elements of a small integer tensor as a builder knows them.
-fn symbolic(g: &Graph, v: ValueId) -> Option<SymValue> {
-    let node = g.node(v);
-    let small = node.ty.dtype.is_int() || node.ty.dtype == DType::Bool;
-    let count = node.ty.elements().as_const()?;
-    if !small || count > SymValue::MAX as i64 {
-        return None;
-    }
-    if let Op::Const(c) = node.op {
-        let l = &g.consts[c.index()].literal;
-        let elems = (0..l.len()).map(|i| Dim::constant(l.get_i64(i))).collect();
-        return Some(SymValue { shape: l.shape().to_vec(), elems });
-    }
-    let syms: Vec<_> = node.inputs.iter().map(|&i| g.node(i).sym.as_ref()).collect();
-    let types: Vec<&TensorType> = node.inputs.iter().map(|&i| g.ty(i)).collect();
-    node.op.meaning().symbolic(&syms, &types, &node.ty)
 }

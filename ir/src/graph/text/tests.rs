@@ -14,7 +14,7 @@ fn dims(list: &[i64]) -> Vec<Dim> {
 }
 
 /// Every operator kind, every kind of constant, odd names.
-fn everything() -> Graph {
+pub(in super::super) fn everything() -> Graph {
     let mut b = Builder::new("every \"thing\"\n");
     b.set_range("n", 1, Some(64));
     b.set_range("odd name", -1, None);

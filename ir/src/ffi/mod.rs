@@ -15,7 +15,7 @@ pub(crate) fn map(file: &File) -> io::Result<Bytes> {
     }
     // SAFETY: the mapping is private and read-only, and lives as long as the `Bytes` that own it. What
     // remains is the operating system's rule that nobody shortens or rewrites the file meanwhile; a
-    // model file is taken not to change while it is in use (the documentation of `load` says so).
+    // file is taken not to change while it is in use (the documentation of `file` says so).
     let mapping = unsafe { memmap2::Mmap::map(file) }?;
     Ok(Bytes::from_owner(mapping))
 }
