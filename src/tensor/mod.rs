@@ -1,13 +1,12 @@
 //! Tensors: concrete arrays whose operations run at once, and values of a trace.
 
 mod array;
+mod display;
 mod elementwise;
 mod storage;
 
 pub(crate) use array::{Array, Shape, Strides, scalar_word};
 pub(crate) use storage::Storage;
-
-use std::fmt;
 
 use fornax_ir::literal::{Element, LiteralError, byte_count};
 use fornax_ir::scalar::Scalar;
@@ -304,16 +303,6 @@ impl PartialEq for Tensor {
     fn eq(&self, other: &Self) -> bool {
         let (a, b) = (self.array(), other.array());
         a.dtype() == b.dtype() && a.shape() == b.shape() && a.bytes() == b.bytes()
-    }
-}
-
-impl fmt::Debug for Tensor {
-    /// Dtype, shape and the first elements.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.repr {
-            Repr::Array(array) => array.to_literal().fmt(f),
-            _ => f.write_str(&self.type_text()),
-        }
     }
 }
 

@@ -36,7 +36,7 @@ mod tests;
 mod upgrade;
 
 pub use checksum::Checksum;
-pub use decode::decode;
+pub use decode::{Finder, decode};
 pub use encode::{Weights, weights_beside, write};
 
 use super::verify::VerifyError;
