@@ -97,7 +97,7 @@ pub enum GraphFileErrorKind {
     TextWeights,
     /// It is no graph in binary form.
     #[error(transparent)]
-    Binary(#[from] SavedError),
+    Binary(Box<SavedError>),
     /// It is no graph in text form.
     #[error("not a graph in text form (.fnx): {0}")]
     Text(#[from] TextError),
@@ -219,7 +219,8 @@ pub(crate) fn load_own(path: &Path, format: Format) -> Result<Graph, GraphFileEr
         let bytes = open(path).map_err(GraphFileErrorKind::Read)?;
         if format == Format::Binary {
             let folder = path.parent().unwrap_or(Path::new(""));
-            return Ok(saved::decode(bytes, &mut |file| weights_of(folder, file))?);
+            let graph = saved::decode(bytes, &mut |file| weights_of(folder, file));
+            return graph.map_err(|e| GraphFileErrorKind::Binary(Box::new(e)));
         }
         let text = std::str::from_utf8(&bytes)
             .map_err(|e| GraphFileErrorKind::Read(format!("not a graph in text form (.fnx): {e}")))?;
