@@ -19,7 +19,8 @@ pub use fornax_codegen as codegen;
 pub use native::Compiled;
 
 use fornax_codegen::program::Program;
-use fornax_ir::graph::{ConstId, Graph};
+use fornax_ir::Literal;
+use fornax_ir::graph::{ConstId, Graph, RegionId};
 use plan::Plan;
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -82,8 +83,10 @@ pub struct Options {
 }
 
 /// Where a constant lies in the weights.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WeightSource {
+    /// The regions it is in, from the outside.
+    pub regions: Vec<RegionId>,
     /// The constant.
     pub constant: ConstId,
     /// Its first byte.
@@ -117,21 +120,57 @@ pub fn lower(graph: Graph, options: &Options) -> Result<Lowered, Error> {
     lower_with(graph, options, |graph| Ok(planner(graph)))
 }
 
-/// As [`lower`], planned by the caller, who sees the canonical graph.
+/// As [`lower`], planned by the caller, who sees the canonical graph. Each region is planned before the
+/// graph around it.
 ///
 /// # Errors
 /// As [`lower`]; a plan that is none, or has a group that is no kernel, is an internal error.
 pub fn lower_with(
     graph: Graph,
     options: &Options,
-    planner: impl FnOnce(&Graph) -> Result<Plan, Error>,
+    mut planner: impl FnMut(&Graph) -> Result<Plan, Error>,
 ) -> Result<Lowered, Error> {
     let start = Instant::now();
     let canonical = canonicalize::CanonicalizeOptions { strict: options.strict, ..Default::default() };
     let graph = canonicalize::canonicalize(graph, &canonical)?;
-    let plan = planner(&graph)?;
+    let plan = plan_inside_out(&graph, &mut planner)?;
     let (program, weights) = assemble::assemble(&graph, &plan)?;
     let optimize_time = start.elapsed();
     tracing::debug!(kernels = program.calls.len(), ?optimize_time, "lowered {}", graph.name);
     Ok(Lowered { graph, plan, program, weights, optimize_time })
+}
+
+/// Plans a graph and its regions, innermost first.
+fn plan_inside_out(
+    graph: &Graph,
+    planner: &mut dyn FnMut(&Graph) -> Result<Plan, Error>,
+) -> Result<Plan, Error> {
+    let regions = graph.regions.iter().map(|r| plan_inside_out(r, planner));
+    let regions = regions.collect::<Result<_, _>>()?;
+    Ok(Plan { regions, ..planner(graph)? })
+}
+
+impl WeightSource {
+    /// The constant's data.
+    pub fn literal<'g>(&self, graph: &'g Graph) -> &'g Literal {
+        let within = self.regions.iter().fold(graph, |g, r| &g.regions[r.index()]);
+        &within.consts[self.constant.index()].literal
+    }
+
+    fn literal_mut<'g>(&self, graph: &'g mut Graph) -> &'g mut Literal {
+        let within = self.regions.iter().fold(graph, |g, r| &mut g.regions[r.index()]);
+        &mut within.consts[self.constant.index()].literal
+    }
+}
+
+impl Lowered {
+    /// The weights as the program expects them.
+    pub fn weight_bytes(&self) -> Vec<u8> {
+        let mut weights = vec![0u8; self.program.weights.bytes as usize];
+        for w in &self.weights {
+            let data = w.literal(&self.graph).bytes();
+            weights[w.offset as usize..][..data.len()].copy_from_slice(data);
+        }
+        weights
+    }
 }

@@ -45,10 +45,10 @@ fn gather_weights(mut graph: Graph, sources: &[WeightSource], bytes: u64) -> Res
     let len = usize::try_from(bytes).map_err(|e| refused(e.to_string()))?;
     let mut weights = AlignedBuffer::zeroed(len).map_err(|e| refused(e.to_string()))?;
     for s in sources {
-        let constant = &mut graph.consts[s.constant.index()];
-        let data = constant.literal.bytes();
+        let literal = s.literal_mut(&mut graph);
+        let data = literal.bytes();
         weights.as_mut_slice()[s.offset as usize..][..data.len()].copy_from_slice(data);
-        constant.literal = fornax_ir::Literal::scalar(0u8);
+        *literal = fornax_ir::Literal::scalar(0u8);
     }
     Ok(weights)
 }

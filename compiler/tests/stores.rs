@@ -158,7 +158,8 @@ fn locals_are_stored() {
     let want = graph::interp::run(&with_locals, &args).unwrap();
     assert_eq!(want.outputs.len(), 4);
     let lowered = lower_with(with_locals, &Options::default(), |_| {
-        Ok(Plan { groups: vec![Group { also: kernel.locals.clone(), ..kernel.clone() }] })
+        let groups = vec![Group { also: kernel.locals.clone(), ..kernel.clone() }];
+        Ok(Plan { groups, ..Plan::default() })
     });
     let lowered = lowered.unwrap();
     on_kernels("softmax", &lowered, &[4], &args, &want);
@@ -189,6 +190,6 @@ fn plans_without_an_order_are_refused() {
     assert_eq!(backwards.verify(&g), Err((first, "is loaded before it is stored")));
     backwards.sort(&g).unwrap();
     assert_eq!(backwards, plan);
-    let absent = Plan { groups: plan.groups[..2].to_vec() };
+    let absent = Plan { groups: plan.groups[..2].to_vec(), ..Plan::default() };
     assert_eq!(absent.verify(&g), Err((last, "is an output and never stored")));
 }

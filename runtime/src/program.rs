@@ -232,7 +232,7 @@ unsafe extern "C" fn note_time(ctx: *const FnxCtx, call: u32) {
     let timed = unsafe { &*ctx.cast::<TimedCtx<'_>>() };
     let now = Instant::now();
     if let Some(time) = timed.times.get(call as usize) {
-        time.set(now - timed.last.get());
+        time.set(time.get() + (now - timed.last.get()));
     }
     timed.last.set(now);
 }
@@ -472,7 +472,7 @@ impl Instance {
 
     /// As [`Instance::run`], and measures each kernel call: `times` receives as many entries as the
     /// program has calls, in the order of the program (further ones are dropped). A call's time
-    /// includes forking and joining.
+    /// includes forking and joining; in a loop it is that of all iterations, in a branch not taken zero.
     ///
     /// # Errors
     /// See [`Instance::run`].
@@ -484,6 +484,7 @@ impl Instance {
         times: &mut [Duration],
     ) -> Result<(), RunError> {
         let workspace = self.prepare_slices(dims, inputs, outputs)?;
+        times.fill(Duration::ZERO);
         let ctx = FnxCtx { after_kernel: Some(note_time), ..self.context(None) };
         let timed = TimedCtx {
             ctx,

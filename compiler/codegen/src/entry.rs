@@ -8,9 +8,11 @@
 //!    every size that depends on symbols, once, into the head of scratch (`FNX_DIMS` if one of them
 //!    overflows or a slot's size is negative). A program without symbols has no such function.
 //! 4. `out_dims`: extents of outputs that are expressions.
-//! 5. For each call: fill the argument block (on the stack, shared by the calls of a segment) and
-//!    call the local function `dispatch`, which polls the cancel word (`FNX_CANCELLED`), runs the kernel
-//!    directly or by `parallel_for`, and tells `after_kernel`.
+//! 5. The steps. For each call: fill the argument block (on the stack, shared by the calls of a segment)
+//!    and call the local function `dispatch`, which polls the cancel word (`FNX_CANCELLED`), runs the
+//!    kernel directly or by `parallel_for`, and tells `after_kernel`. Branches and loops call the
+//!    segments of their own steps; a loop polls the cancel word before each iteration. Variables and
+//!    counters of loops stand in the frame.
 //! 6. The error flag: `FNX_INDEX`, detail: what raised it.
 //!
 //! # Scratch
@@ -32,7 +34,7 @@ use cranelift_frontend::FunctionBuilder;
 use fornax_ir::kernel::{Kernel, Size};
 
 use crate::block::{LOCAL_ALIGN, ScratchLayout};
-use crate::program::{Call, GuardKind, Program, ProgramError, SymbolRange};
+use crate::program::{Call, GuardKind, Program, ProgramError, Step, SymbolRange};
 use sizes::{SizeError, SizeId, Sizes};
 
 pub(crate) use code::{EntryIds, Unit, define};
@@ -87,6 +89,10 @@ struct Layout {
     /// Bytes of one worker's scratch.
     stride: SizeId,
     calls: Vec<CallSizes>,
+    /// Bytes of each slice.
+    strides: Vec<SizeId>,
+    /// Iterations of each scan, by its counter.
+    lengths: Vec<SizeId>,
     /// Extents written to `out_dims`.
     out_dims: Vec<SizeId>,
     /// Bytes of inputs and outputs: they only have to be representable.
@@ -106,6 +112,8 @@ impl Layout {
             arena: SizeId::default(),
             stride: SizeId::default(),
             calls: Vec::with_capacity(program.calls.len()),
+            strides: Vec::with_capacity(program.slices.len()),
+            lengths: Vec::new(),
             out_dims: Vec::new(),
             tensors: Vec::new(),
             counts: Vec::new(),
@@ -118,6 +126,7 @@ impl Layout {
             let named = |e: SizeError| never(&e, &format!("call {i} ({})", call.label));
             layout.call(&program.kernels[call.kernel], scratch[call.kernel], call).map_err(named)?;
         }
+        layout.loops(program).map_err(|e| never(&e, "a loop"))?;
         layout.tensors(program).map_err(|e| never(&e, "an input or output"))?;
         layout.store();
         Ok(layout)
@@ -191,6 +200,27 @@ impl Layout {
         Ok(())
     }
 
+    fn loops(&mut self, program: &Program) -> Result<(), SizeError> {
+        for slice in &program.slices {
+            let stride = self.sizes.dim(&slice.stride)?;
+            self.strides.push(stride);
+        }
+        let zero = self.sizes.constant(0);
+        self.lengths = vec![zero; program.counters as usize];
+        let mut blocks = vec![&program.steps[..]];
+        while let Some(steps) = blocks.pop() {
+            for step in steps {
+                if let Step::Scan { length, counter, .. } = step {
+                    let length = self.sizes.dim(length)?;
+                    self.counts.push(length);
+                    self.lengths[*counter as usize] = length;
+                }
+                blocks.extend(step.blocks());
+            }
+        }
+        Ok(())
+    }
+
     fn tensors(&mut self, program: &Program) -> Result<(), SizeError> {
         for tensor in program.inputs.iter().chain(&program.outputs) {
             let bytes = self.sizes.dim(&tensor.bytes())?;
@@ -206,7 +236,8 @@ impl Layout {
     /// Chooses what `prepare` stores: each size that `m_run` uses and that is not constant, once.
     fn store(&mut self) {
         let of_calls = self.calls.iter().flat_map(|c| c.scalars.iter().chain([&c.items, &c.work]));
-        let others = self.slots.iter().chain(&self.out_dims).chain([&self.arena, &self.stride]);
+        let loops = self.strides.iter().chain(&self.lengths);
+        let others = self.slots.iter().chain(&self.out_dims).chain(loops).chain([&self.arena, &self.stride]);
         let mut stored: Vec<SizeId> = of_calls.chain(others).copied().collect();
         stored.retain(|&id| self.sizes.as_const(id).is_none());
         stored.sort_unstable();

@@ -27,7 +27,8 @@ pub use compiled::{Compiled, Stats};
 pub use error::{Error, LinkError};
 pub use image::{Image, ImageModule};
 pub use program::{
-    Call, Guard, GuardKind, Place, Program, ProgramError, SymbolRange, TensorSpec, WeightsLayout,
+    Call, Carried, Guard, GuardKind, Place, Program, ProgramError, Slice, Step, SymbolRange, TensorSpec,
+    WeightsLayout,
 };
 pub use target::{Cpu, Leaf, Target};
 pub use traps::trapping_instruction;

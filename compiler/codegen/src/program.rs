@@ -1,10 +1,14 @@
 //! The program: what the compiler hands to code generation.
 //!
-//! A program is a list of kernel calls on named places, with sizes in symbolic dims. It knows no
-//! graph: which operator a kernel came from is a label.
+//! A program is a table of kernel calls on named places, with sizes in symbolic dims, and the steps
+//! that make them: in order, in branches, in loops. It knows no graph: which operator a kernel came
+//! from is a label.
 
+mod step;
 mod text;
 mod verify;
+
+pub use step::{Carried, Slice, Step};
 
 pub use verify::ProgramError;
 
@@ -76,6 +80,10 @@ pub enum Place {
     Weights(u64),
     /// A slot of the arena.
     Slot(u32),
+    /// Where a variable points to: what a loop carries, see [`Carried`].
+    Variable(u32),
+    /// A part of another place, see [`Slice`]: an index into [`Program::slices`].
+    Slice(u32),
 }
 
 /// One call of a kernel.
@@ -102,7 +110,7 @@ pub struct WeightsLayout {
     pub bytes: u64,
 }
 
-/// Kernel calls in order, and the memory they work on.
+/// Kernel calls, the steps that make them, and the memory they work on.
 #[derive(Clone, Debug, Default)]
 pub struct Program {
     /// For people.
@@ -121,8 +129,16 @@ pub struct Program {
     pub messages: Vec<String>,
     /// The kernels, each once.
     pub kernels: Vec<Kernel>,
-    /// The calls, in order.
+    /// The calls, in the order in which the steps name them.
     pub calls: Vec<Call>,
+    /// What runs, in order. Every call is made by exactly one step.
+    pub steps: Vec<Step>,
+    /// Parts of other places that move with the iterations of a scan.
+    pub slices: Vec<Slice>,
+    /// How many variables there are: see [`Place::Variable`].
+    pub variables: u32,
+    /// How many scans there are: each has a counter.
+    pub counters: u32,
     /// Arena slots: bytes of each. They lie one after the other, aligned to 64 bytes.
     pub slots: Vec<Dim>,
     /// The weights.

@@ -1,8 +1,8 @@
 //! Whole programs of real kernels, compiled and run by an instance of the runtime.
 
 use fornax_codegen::{
-    Call, Compiled, Cpu, Error, Guard, GuardKind, Options, Place, Program, SymbolRange, Target, TensorSpec,
-    WeightsLayout, compilations, compile,
+    Call, Compiled, Cpu, Error, Guard, GuardKind, Options, Place, Program, Step, SymbolRange, Target,
+    TensorSpec, WeightsLayout, compilations, compile,
 };
 use fornax_ir::kernel::{
     Access, Affine, Axis, AxisKind, Buf, BufferDecl, IndexVar, Inst, Kernel, LocalDecl, Mask, Op, Size,
@@ -154,6 +154,7 @@ fn example() -> Program {
             call(3, &[Place::Slot(1), y], &[n(), Dim::from(40)], size() * 100),
             call(4, &[x], &[size(), Dim::ONE], size()),
         ],
+        steps: Step::calls(4),
         slots: vec![size() * 4, size() * 4],
         weights: WeightsLayout { bytes: 64 + 200 * 40 * 4 },
         ..Program::default()
@@ -342,6 +343,7 @@ fn long(calls: usize) -> Program {
         let to = if i + 1 == calls { Place::Output(0) } else { to };
         program.calls.push(call(i % 2, &[from, Place::Weights(64), to], &[n() * 40], n() * 40));
     }
+    program.steps = Step::calls(calls);
     program
 }
 

@@ -105,11 +105,7 @@ enum Outcome {
 }
 
 fn on_kernels(lowered: &Lowered, dims: &[i64], args: &[Literal]) -> Outcome {
-    let mut weights = vec![0u8; lowered.program.weights.bytes as usize];
-    for w in &lowered.weights {
-        let data = lowered.graph.consts[w.constant.index()].literal.bytes();
-        weights[w.offset as usize..][..data.len()].copy_from_slice(data);
-    }
+    let weights = lowered.weight_bytes();
     let inputs: Vec<Vec<u8>> = args.iter().map(|a| a.bytes().to_vec()).collect();
     match interp::run(&lowered.program, dims, &inputs, &weights) {
         Ok((outputs, raised)) => Outcome::Ran(outputs, raised.is_some()),

@@ -7,11 +7,12 @@
 //! kernel has one contraction, whose consumers are its epilogue; reductions of a row and what is
 //! used more than once in the row become stages of their own (softmax, normalisation).
 
-use super::{Group, Plan, inlined_always, is_stored, storage};
+use super::{Group, Plan, demanded, inlined_always, is_stored};
 use crate::schedule::{is_vectorised, lower};
 use fornax_ir::graph::ops::OpClass;
 use fornax_ir::graph::{Graph, Op, ValueId};
 use fornax_ir::scalar::{BinaryOp, UnaryOp};
+use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 
 /// Values inlined in one kernel at most: bounds code size.
@@ -46,6 +47,7 @@ struct Fuser<'g> {
     groups: Vec<Group>,
     uses: Vec<SmallVec<[Use; 2]>>,
     stored: Vec<bool>,
+    demanded: FxHashSet<ValueId>,
     /// The contraction of each group's main stage.
     anchor: Vec<Option<ValueId>>,
 }
@@ -57,10 +59,11 @@ pub fn plan(graph: &Graph) -> Plan {
         groups: vec![],
         uses: vec![SmallVec::new(); graph.nodes.len()],
         stored: vec![false; graph.nodes.len()],
+        demanded: demanded(graph),
         anchor: vec![],
     };
-    for o in &graph.outputs {
-        f.stored[storage(graph, o.value).index()] = true;
+    for v in &f.demanded {
+        f.stored[v.index()] = true;
     }
     let live = graph.live();
     for v in graph.values().rev().filter(|v| live[v.index()]) {
@@ -68,7 +71,7 @@ pub fn plan(graph: &Graph) -> Plan {
     }
     let mut groups = f.groups;
     groups.sort_by_key(|g| g.root);
-    let mut plan = Plan { groups };
+    let mut plan = Plan { groups, ..Plan::default() };
     plan.add_copies(graph);
     plan
 }
@@ -92,7 +95,7 @@ impl Fuser<'_> {
             self.stored[operand.index()] |= self.stored[v.index()];
             return;
         }
-        if inlined_always(self.graph, v) {
+        if inlined_always(self.graph, v, &self.demanded) {
             return;
         }
         let uses = self.uses[v.index()].clone();

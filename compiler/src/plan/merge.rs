@@ -1,6 +1,6 @@
 //! Kernels that store several tensors: two groups as one, and the order of what results.
 
-use super::{Group, Plan, is_stored, storage};
+use super::{Group, Plan, is_stored, producer, storage};
 use crate::schedule::lower;
 use fornax_ir::graph::{Graph, ValueId};
 use rustc_hash::FxHashMap;
@@ -50,6 +50,11 @@ impl Group {
     }
 }
 
+/// The tensors that a region operator reads.
+fn read_by_region(graph: &Graph, v: ValueId) -> impl Iterator<Item = ValueId> + '_ {
+    graph.node(v).inputs.iter().map(|&i| storage(graph, i))
+}
+
 impl Plan {
     /// Puts the groups into an order in which each tensor is stored before it is loaded; among those
     /// that could be next, the one with the smallest root is.
@@ -61,17 +66,28 @@ impl Plan {
         for (k, g) in self.groups.iter().enumerate() {
             stores.extend(g.stored().map(|v| (v, k)));
         }
-        let mut needs = vec![0usize; self.groups.len()];
-        let mut users: Vec<Vec<usize>> = vec![vec![]; self.groups.len()];
-        for (k, g) in self.groups.iter().enumerate() {
-            for s in g.loads(graph).iter().filter_map(|v| stores.get(v)) {
+        // Region operators stand between the groups, behind them in number.
+        let groups = self.groups.len();
+        let regions: Vec<ValueId> = graph.values().filter(|v| graph.node(*v).op.has_regions()).collect();
+        stores.extend(regions.iter().enumerate().map(|(k, v)| (*v, groups + k)));
+        let mut needs = vec![0usize; groups + regions.len()];
+        let mut users: Vec<Vec<usize>> = vec![vec![]; needs.len()];
+        let mut need = |k: usize, v: ValueId| {
+            if let Some(s) = stores.get(&producer(graph, v).unwrap_or(v)) {
                 needs[k] += 1;
                 users[*s].push(k);
             }
+        };
+        for (k, g) in self.groups.iter().enumerate() {
+            g.loads(graph).into_iter().for_each(|v| need(k, v));
+        }
+        for (k, &r) in regions.iter().enumerate() {
+            read_by_region(graph, r).for_each(|v| need(groups + k, v));
         }
         let key = |k: usize| {
-            let g: &Group = &self.groups[k];
-            Reverse((g.copy_to, g.root, k))
+            let (copy, root) =
+                self.groups.get(k).map_or_else(|| (None, regions[k - groups]), |g| (g.copy_to, g.root));
+            Reverse((copy, root, k))
         };
         let mut ready: BinaryHeap<_> = (0..needs.len()).filter(|&k| needs[k] == 0).map(key).collect();
         let mut order = vec![];
@@ -84,11 +100,11 @@ impl Plan {
                 }
             }
         }
-        if let Some(k) = (0..needs.len()).find(|&k| needs[k] > 0) {
+        if let Some(k) = (0..groups).find(|&k| needs[k] > 0) {
             return Err(self.groups[k].root);
         }
         let mut groups: Vec<Option<Group>> = std::mem::take(&mut self.groups).into_iter().map(Some).collect();
-        self.groups = order.into_iter().filter_map(|k| groups[k].take()).collect();
+        self.groups = order.into_iter().filter_map(|k| groups.get_mut(k)?.take()).collect();
         Ok(())
     }
 
@@ -109,7 +125,8 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Checks that each tensor is stored once, and before it is loaded.
+    /// Checks that each tensor is stored once, and before it is loaded, or read by control flow whose
+    /// results are loaded. Regions are not looked into.
     ///
     /// # Errors
     /// The first tensor for which that does not hold, and what is wrong.
@@ -117,15 +134,22 @@ impl Plan {
         let mut stored = vec![false; graph.nodes.len()];
         let leaf = |v: ValueId| graph.node(v).inputs.is_empty() && !is_stored(graph, v);
         for g in &self.groups {
-            let missing = |v: &&ValueId| !stored[v.index()] && !is_stored(graph, **v) && !leaf(**v);
-            if let Some(v) = g.loads(graph).iter().find(missing) {
-                return Err((*v, "is loaded before it is stored"));
+            for v in g.loads(graph) {
+                if let Some(region) = producer(graph, v) {
+                    runs(graph, &mut stored, region)?;
+                } else if !stored[v.index()] && !is_stored(graph, v) && !leaf(v) {
+                    return Err((v, "is loaded before it is stored"));
+                }
             }
             for v in g.stored() {
                 if std::mem::replace(&mut stored[v.index()], true) {
                     return Err((v, "is stored twice"));
                 }
             }
+        }
+        let live = graph.live();
+        for v in graph.values().filter(|v| live[v.index()] && graph.node(*v).op.has_regions()) {
+            runs(graph, &mut stored, v)?;
         }
         let output = |v: ValueId| storage(graph, v);
         let absent = |v: &ValueId| !stored[v.index()] && !is_stored(graph, *v);
@@ -134,4 +158,22 @@ impl Plan {
             None => Ok(()),
         }
     }
+}
+
+/// Checks that a region operator can run, and those before it whose results it takes; marks them.
+fn runs(graph: &Graph, stored: &mut [bool], region: ValueId) -> Result<(), (ValueId, &'static str)> {
+    let mut regions = vec![region];
+    while let Some(r) = regions.pop() {
+        if std::mem::replace(&mut stored[r.index()], true) {
+            continue;
+        }
+        for v in read_by_region(graph, r) {
+            match producer(graph, v) {
+                Some(other) => regions.push(other),
+                None if stored[v.index()] || is_stored(graph, v) => {}
+                None => return Err((v, "is read by control flow before it is stored")),
+            }
+        }
+    }
+    Ok(())
 }

@@ -7,6 +7,7 @@
 pub mod greedy;
 mod merge;
 
+use fornax_ir::graph::ops::OpClass;
 use fornax_ir::graph::{Graph, Op, ValueId};
 use rustc_hash::FxHashSet;
 use std::fmt;
@@ -55,6 +56,8 @@ impl Group {
 pub struct Plan {
     /// The kernels.
     pub groups: Vec<Group>,
+    /// The plans of the graph's regions, one for each.
+    pub regions: Vec<Plan>,
 }
 
 /// The value whose memory a value shares: reshapes are the same bytes.
@@ -69,8 +72,11 @@ impl Plan {
     /// Every operator its own kernel, nothing fused: the baseline of ablations.
     pub fn unfused(graph: &Graph) -> Plan {
         let live = graph.live();
-        let computes = |v: &ValueId| live[v.index()] && !inlined_always(graph, *v) && !is_stored(graph, *v);
-        let mut plan = Plan { groups: graph.values().filter(computes).map(Group::new).collect() };
+        let demanded = demanded(graph);
+        let computes =
+            |v: &ValueId| live[v.index()] && !inlined_always(graph, *v, &demanded) && !is_stored(graph, *v);
+        let groups = graph.values().filter(computes).map(Group::new).collect();
+        let mut plan = Plan { groups, ..Plan::default() };
         plan.add_copies(graph);
         plan
     }
@@ -81,7 +87,10 @@ impl Plan {
         let mut taken = FxHashSet::default();
         for (k, o) in graph.outputs.iter().enumerate() {
             let s = storage(graph, o.value);
-            if !roots.contains(&s) || !taken.insert(s) {
+            let stored_there = roots.contains(&s) || is_stored_directly(graph, s);
+            let result = matches!(graph.node(s).op, Op::Proj(_)).then(|| &graph.node(s).inputs);
+            if !stored_there || !taken.insert((result.map_or(s, |i| i[0]), result.map(|_| &graph.node(s).op)))
+            {
                 self.groups.push(Group { copy_to: Some(k as u32), ..Group::new(s) });
             }
         }
@@ -93,17 +102,44 @@ impl Plan {
     }
 }
 
-/// Inputs and constants stand in memory before the program runs.
+/// Values that no kernel of the graph computes: inputs and constants stand in memory before the program
+/// runs, results of control flow are stored by it. Nodes of region operators are no tensors at all.
 pub fn is_stored(graph: &Graph, v: ValueId) -> bool {
-    matches!(graph.node(v).op, Op::Input(_) | Op::Const(_))
+    let op = &graph.node(v).op;
+    matches!(op, Op::Input(_) | Op::Const(_)) || op.class() == OpClass::Region
+}
+
+/// The region operator whose result a tensor is.
+pub fn producer(graph: &Graph, v: ValueId) -> Option<ValueId> {
+    let node = graph.node(v);
+    matches!(node.op, Op::Proj(_)).then(|| node.inputs[0])
+}
+
+/// Results of control flow that can be stored wherever they are wanted: not those a loop carries.
+fn is_stored_directly(graph: &Graph, v: ValueId) -> bool {
+    let node = graph.node(v);
+    let Op::Proj(k) = &node.op else { return false };
+    match &graph.node(node.inputs[0]).op {
+        Op::Cond(_) => true,
+        Op::Scan(s) => k.0 >= s.carried,
+        _ => false,
+    }
+}
+
+/// The tensors that must be in memory because the outputs or control flow read them there.
+pub fn demanded(graph: &Graph) -> FxHashSet<ValueId> {
+    let live = graph.live();
+    let regions = graph.values().filter(|v| live[v.index()] && graph.node(*v).op.has_regions());
+    let operands = regions.flat_map(|v| graph.node(v).inputs.iter().copied());
+    operands.chain(graph.outputs.iter().map(|o| o.value)).map(|v| storage(graph, v)).collect()
 }
 
 /// Values that are never tensors in memory of their own: reshapes share their operand's, and counters
-/// and extents are computed where they are used (unless an output asks for them).
-fn inlined_always(graph: &Graph, v: ValueId) -> bool {
+/// and extents are computed where they are used (unless they are [`demanded`]).
+fn inlined_always(graph: &Graph, v: ValueId, demanded: &FxHashSet<ValueId>) -> bool {
     let leaf = matches!(graph.node(v).op, Op::Iota(_) | Op::Dims(_));
     let reshape = matches!(graph.node(v).op, Op::Reshape(_));
-    reshape || (leaf && !graph.outputs.iter().any(|o| storage(graph, o.value) == v))
+    reshape || (leaf && !demanded.contains(&v))
 }
 
 struct Listing<'a> {

@@ -41,11 +41,7 @@ pub fn on_kernels(
     args: &[Literal],
     want: &graph::interp::Outcome,
 ) {
-    let mut weights = vec![0u8; lowered.program.weights.bytes as usize];
-    for w in &lowered.weights {
-        let data = lowered.graph.consts[w.constant.index()].literal.bytes();
-        weights[w.offset as usize..][..data.len()].copy_from_slice(data);
-    }
+    let weights = lowered.weight_bytes();
     let inputs: Vec<Vec<u8>> = args.iter().map(|a| a.bytes().to_vec()).collect();
     let (outputs, raised) =
         interp::run(&lowered.program, dims, &inputs, &weights).unwrap_or_else(|e| panic!("{name}: {e}"));

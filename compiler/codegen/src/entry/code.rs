@@ -14,7 +14,7 @@ use super::sizes::{Emitter, floor_div_body};
 use super::{FORK_THRESHOLD, GuardSizes, Layout, run, segment};
 use crate::block::ScratchLayout;
 use crate::error::{Error, LinkError};
-use crate::program::{GuardKind, Program};
+use crate::program::{GuardKind, Program, Step};
 
 /// The entry points in a module.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +38,8 @@ pub(super) fn packed(code: i32, detail: i64) -> i64 {
 
 /// Word offsets in the frame that `m_run` shares with `dispatch`, bytes.
 pub(super) mod frame {
+    use crate::program::Program;
+
     /// The context, or NULL.
     pub(in super::super) const CTX: i32 = 0;
     /// Threads to fork to: 1 if there is no context or it has no `parallel_for`.
@@ -52,8 +54,21 @@ pub(super) mod frame {
     pub(in super::super) const ZERO: i32 = 40;
     /// The error flag of kernels: detail + 1.
     pub(in super::super) const FLAG: i32 = 48;
+    /// The counters of scans, then the variables of loops, 8 bytes each.
+    const LOOPS: i32 = 56;
+
+    /// A scan's counter.
+    pub(in super::super) fn counter(n: u32) -> i32 {
+        LOOPS + 8 * n as i32
+    }
+    /// A loop's variable.
+    pub(in super::super) fn variable(program: &Program, n: u32) -> i32 {
+        counter(program.counters + n)
+    }
     /// Size of the frame.
-    pub(in super::super) const BYTES: u32 = 56;
+    pub(in super::super) fn bytes(program: &Program) -> u32 {
+        variable(program, program.variables) as u32
+    }
 }
 
 /// The functions of a program besides its kernels, on their way into a module.
@@ -142,7 +157,8 @@ impl Functions<'_> {
         self.build(dispatch, |_, b| {
             dispatch_body(b, [kernel_signature, parallel_for, after_kernel]);
         });
-        let segments = self.segments(program, layout, dispatch, kernels)?;
+        let callees = segment::Callees { dispatch, kernels };
+        let segments = self.segments(program, layout, &callees, &program.steps)?;
         let signature = self.signature(&[ptr], Some(I32));
         let run = self.declare("m_run", Linkage::Export, &signature)?;
         let callees = run::Callees { prepare, segments: &segments };
@@ -150,21 +166,28 @@ impl Functions<'_> {
         Ok(EntryIds { run, scratch_bytes, abi_version })
     }
 
-    /// The functions that make the calls, in order.
+    /// The functions that run these steps, in order; those of steps inside come before.
     fn segments(
         &mut self,
         program: &Program,
         layout: &Layout,
-        dispatch: FuncId,
-        kernels: &[FuncId],
+        callees: &segment::Callees<'_>,
+        steps: &[Step],
     ) -> Result<Vec<FuncId>, LinkError> {
         let ptr = self.module.target_config().pointer_type();
         let signature = self.signature(&[ptr, ptr], Some(I32));
         let mut segments = Vec::new();
-        for start in (0..program.calls.len()).step_by(segment::CALLS) {
-            let calls = start..program.calls.len().min(start + segment::CALLS);
-            let id = self.declare(&format!("calls_{start}"), Linkage::Local, &signature)?;
-            self.build(id, |module, b| segment::body(program, layout, calls, dispatch, kernels, module, b));
+        for steps in steps.chunks(segment::STEPS) {
+            let mut inner = Vec::with_capacity(steps.len());
+            for step in steps {
+                let blocks = step.blocks().into_iter();
+                let blocks = blocks.map(|block| self.segments(program, layout, callees, block));
+                inner.push(blocks.collect::<Result<Vec<_>, _>>()?);
+            }
+            let name = format!("steps_{}", self.units.len());
+            let id = self.declare(&name, Linkage::Local, &signature)?;
+            let chunk = segment::Chunk { steps, inner: &inner };
+            self.build(id, |module, b| segment::body(program, layout, &chunk, callees, module, b));
             segments.push(id);
         }
         Ok(segments)

@@ -18,7 +18,7 @@ use crate::program::Program;
 /// The functions that `m_run` calls.
 pub(super) struct Callees<'a> {
     pub(super) prepare: Option<FuncId>,
-    /// The calls, see [`super::segment`].
+    /// The steps, see [`super::segment`].
     pub(super) segments: &'a [FuncId],
 }
 
@@ -45,7 +45,8 @@ pub(super) fn body(
     b: &mut FunctionBuilder<'_>,
 ) {
     let ptr = module.target_config().pointer_type();
-    let slot = StackSlotData::new(StackSlotKind::ExplicitSlot, frame::BYTES, 4);
+    let bytes = frame::bytes(program);
+    let slot = StackSlotData::new(StackSlotKind::ExplicitSlot, bytes, 4);
     let frame = b.create_sized_stack_slot(slot);
     let [entry, fail, leave] = [(); 3].map(|()| b.create_block());
     b.append_block_params_for_function_params(entry);
@@ -183,7 +184,7 @@ impl Run<'_, '_> {
         self.b.switch_to_block(next);
     }
 
-    /// Step 5, for some of the calls.
+    /// Step 5, for some of the steps.
     fn segment(&mut self, segment: FuncRef) {
         let frame = self.b.ins().stack_addr(self.ptr, self.frame, 0);
         let call = self.b.ins().call(segment, &[self.args, frame]);

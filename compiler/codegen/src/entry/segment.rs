@@ -1,28 +1,45 @@
-//! Segments: functions of a few dozen calls each, so that the time to compile `m_run` stays
-//! proportional to the number of calls.
+//! Segments: functions of a few dozen steps each, so that the time to compile `m_run` stays
+//! proportional to the number of steps. Branches and loops (`control`) call the segments of the steps
+//! inside them.
+
+mod control;
 
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{
-    Block, FuncRef, InstBuilder, MemFlagsData, StackSlotData, StackSlotKind, Type, Value,
+    Block, FuncRef, Inst, InstBuilder, MemFlagsData, StackSlotData, StackSlotKind, Type, Value,
 };
 use cranelift_frontend::FunctionBuilder;
 use cranelift_module::{FuncId, Module};
 use fornax_runtime::abi::{FNX_OK, args_offset};
 use rustc_hash::FxHashMap;
-use std::ops::Range;
 
 use super::code::frame;
 use super::sizes::SizeId;
 use super::{CallSizes, Layout};
 use crate::block::BlockLayout;
-use crate::program::{Call, Place, Program};
+use crate::program::{Call, Place, Program, Step};
 
-/// Calls of one segment at most.
-pub(super) const CALLS: usize = 64;
+/// Steps of one segment at most.
+pub(super) const STEPS: usize = 64;
+
+/// The functions that all segments call.
+pub(super) struct Callees<'a> {
+    pub(super) dispatch: FuncId,
+    /// By the program's kernels.
+    pub(super) kernels: &'a [FuncId],
+}
+
+/// What one segment does.
+pub(super) struct Chunk<'a> {
+    pub(super) steps: &'a [Step],
+    /// For each step, for each list of steps inside it, the segments that run it.
+    pub(super) inner: &'a [Vec<Vec<FuncId>>],
+}
 
 /// A segment `(args, frame) -> code` under construction.
 struct Segment<'a, 'b> {
     b: &'a mut FunctionBuilder<'b>,
+    program: &'a Program,
     layout: &'a Layout,
     ptr: Type,
     bases: Bases,
@@ -32,6 +49,7 @@ struct Segment<'a, 'b> {
 
 /// What all calls use; one load or addition each, before the first call.
 struct Bases {
+    args: Value,
     inputs: Value,
     outputs: Value,
     weights: Value,
@@ -43,13 +61,12 @@ struct Bases {
     dispatch: FuncRef,
 }
 
-/// Builds the segment of the calls in `range`.
+/// Builds a segment.
 pub(super) fn body(
     program: &Program,
     layout: &Layout,
-    range: Range<usize>,
-    dispatch: FuncId,
-    kernels: &[FuncId],
+    chunk: &Chunk<'_>,
+    callees: &Callees<'_>,
     module: &mut dyn Module,
     b: &mut FunctionBuilder<'_>,
 ) {
@@ -59,18 +76,28 @@ pub(super) fn body(
     b.append_block_param(leave, I32);
     b.switch_to_block(entry);
     let (args, frame) = (b.block_params(entry)[0], b.block_params(entry)[1]);
-    let calls = &program.calls[range.clone()];
-    let words = calls.iter().map(|c| BlockLayout::of(&program.kernels[c.kernel]).words()).max();
-    let dispatch = module.declare_func_in_func(dispatch, b.func);
-    let bases = Bases::load(layout, b, ptr, [args, frame], words.unwrap_or(1), dispatch);
-    let mut segment = Segment { b, layout, ptr, bases, leave };
+    let words = chunk.steps.iter().filter_map(|s| match s {
+        Step::Call(i) => Some(BlockLayout::of(&program.kernels[program.calls[*i].kernel]).words()),
+        _ => None,
+    });
+    let dispatch = module.declare_func_in_func(callees.dispatch, b.func);
+    let bases = Bases::load(layout, b, ptr, [args, frame], words.max().unwrap_or(1), dispatch);
+    let mut segment = Segment { b, program, layout, ptr, bases, leave };
     let mut references: FxHashMap<FuncId, FuncRef> = FxHashMap::default();
-    for (i, call) in range.zip(calls) {
-        let (sizes, id) = (&layout.calls[i], kernels[call.kernel]);
+    for (step, inner) in chunk.steps.iter().zip(chunk.inner) {
+        let Step::Call(i) = step else {
+            let mut refer = |id: &FuncId| module.declare_func_in_func(*id, segment.b.func);
+            let blocks: Vec<Vec<FuncRef>> =
+                inner.iter().map(|block| block.iter().map(&mut refer).collect()).collect();
+            segment.control(step, &blocks);
+            continue;
+        };
+        let (call, sizes) = (&program.calls[*i], &layout.calls[*i]);
+        let id = callees.kernels[call.kernel];
         let func = &mut *segment.b.func;
         let kernel = *references.entry(id).or_insert_with(|| module.declare_func_in_func(id, func));
         segment.fill_block(BlockLayout::of(&program.kernels[call.kernel]), call, sizes);
-        segment.dispatch(kernel, sizes, i as i64);
+        segment.dispatch(kernel, sizes, *i as i64);
     }
     let ok = segment.b.ins().iconst(I32, i64::from(FNX_OK));
     segment.b.ins().jump(leave, &[ok.into()]);
@@ -98,7 +125,7 @@ impl Bases {
         let slot = b.create_sized_stack_slot(slot);
         let block = b.ins().stack_addr(ptr, slot, 0);
         let flag = b.ins().iadd_imm_s(frame, i64::from(frame::FLAG));
-        Bases { inputs, outputs, weights, scratch, worker_base, frame, block, flag, dispatch }
+        Bases { args, inputs, outputs, weights, scratch, worker_base, frame, block, flag, dispatch }
     }
 }
 
@@ -116,6 +143,11 @@ impl Segment<'_, '_> {
             Place::Output(n) => {
                 self.b.ins().load(self.ptr, MemFlagsData::trusted(), self.bases.outputs, 8 * n as i32)
             }
+            Place::Variable(n) => {
+                let at = frame::variable(self.program, n);
+                self.b.ins().load(self.ptr, MemFlagsData::trusted(), self.bases.frame, at)
+            }
+            Place::Slice(n) => self.slice(n),
             Place::Weights(offset) => self.b.ins().iadd_imm_s(self.bases.weights, offset as i64),
             Place::Slot(n) => {
                 let (offset, head) = (self.layout.slots[n as usize], self.layout.head());
@@ -154,6 +186,11 @@ impl Segment<'_, '_> {
             .b
             .ins()
             .call(self.bases.dispatch, &[self.bases.frame, kernel, self.bases.block, items, work, index]);
+        self.leave_unless_ok(call);
+    }
+
+    /// Goes on in a new block if a call returned 0; else returns what it returned.
+    fn leave_unless_ok(&mut self, call: Inst) {
         let code = self.b.inst_results(call)[0];
         let next = self.b.create_block();
         self.b.ins().brif(code, self.leave, &[code.into()], next, &[]);

@@ -101,6 +101,7 @@ fn chain() -> Program {
                 bytes: Dim::ZERO,
             },
         ],
+        steps: Step::calls(4),
         slots: vec![n() * 8, n() * 8],
         ..Program::default()
     }
@@ -363,6 +364,7 @@ fn static_programs_need_no_preparation_and_expressions_reach_out_dims() {
     program.inputs[0].shape = vec![eight()];
     program.outputs[0].shape = vec![eight()];
     program.calls.truncate(1);
+    program.steps.truncate(1);
     program.calls[0] = add_call(Place::Input(0), Place::Output(0), eight(), Dim::from(-3));
     program.slots = vec![Dim::from(100)];
     let loaded = load(&program);
@@ -402,6 +404,7 @@ fn items_and_block_agree_with_the_block_module() {
         let mut program = chain();
         program.kernels[0] = kernel.clone();
         program.calls = vec![add_call(Place::Input(0), Place::Output(0), Dim::from(extent), Dim::ONE)];
+        program.steps = Step::calls(1);
         let layout = Layout::of(&program, &[&scratch, &scratch]).unwrap();
         let items = layout.sizes.as_const(layout.calls[0].items);
         assert_eq!(items, work_items(&kernel, &[extent, 1]));

@@ -27,9 +27,11 @@ fn example() -> Program {
             label: "Identity".into(),
             bytes: n() * 24,
         }],
+        steps: Step::calls(1),
         slots: vec![n() * 12],
         weights: WeightsLayout { bytes: 64 },
         aliases: vec![(0, 0)],
+        ..Program::default()
     }
 }
 

@@ -7,7 +7,13 @@
 //! - Kernels fulfil the invariants of [`fornax_ir::kernel::verify`].
 //! - A call names an existing kernel and gives it as many buffers and scalars as it takes.
 //! - Places exist; offsets into the weights are multiples of the buffer's element size.
-//! - Only outputs and slots are stored to.
+//! - Only outputs and slots are stored to, and slices of them, and where `next` of a loop points to in it.
+//! - Every call is made by exactly one step.
+//! - Every loop has variables and a counter of its own; a value is carried in two different slots.
+//! - A variable is used in its loop and behind it (`next` only in it), a counter only in its scan.
+//! - A slice is a part of no later slice.
+
+mod steps;
 
 use super::{Call, Place, Program};
 use fornax_ir::Dim;
@@ -83,6 +89,9 @@ pub enum ProgramError {
         /// What is wrong.
         what: &'static str,
     },
+    /// The steps and the calls, variables and counters do not match.
+    #[error("{0}")]
+    Steps(String),
     /// A guard or size that is known when the program is compiled, and fails.
     #[error("{0}")]
     NeverRuns(String),
@@ -133,7 +142,8 @@ impl Program {
             dims.check(bytes, || format!("slot {i}"))?;
         }
         self.kernels.iter().try_for_each(verify::verify)?;
-        self.calls.iter().enumerate().try_for_each(|(i, call)| self.verify_call(&dims, i, call))
+        self.calls.iter().enumerate().try_for_each(|(i, call)| self.verify_call(&dims, i, call))?;
+        self.verify_steps(&dims)
     }
 
     fn verify_call(&self, dims: &Dims<'_>, i: usize, call: &Call) -> Result<(), ProgramError> {
@@ -167,8 +177,12 @@ impl Program {
                     return fault("is not aligned to its element's size");
                 }
                 Place::Weights(_) => {}
+                Place::Variable(n) => index(place, "variable", n.into(), self.variables as usize)?,
+                Place::Slice(n) => index(place, "slice", n.into(), self.slices.len())?,
             }
-            if decl.access != Access::Read && matches!(buffer, Place::Input(_) | Place::Weights(_)) {
+            if decl.access != Access::Read
+                && matches!(self.base(*buffer), Place::Input(_) | Place::Weights(_))
+            {
                 return fault("is stored to, and is an input or a weight");
             }
         }
