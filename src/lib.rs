@@ -50,6 +50,8 @@ pub use inspect::{ModelInfo, Stage, Verified, dump, graph_of, inspect, verify};
 pub use jit::{Jit, jit};
 pub use model::{Bindings, Extent, Model, Outputs, Stats, TensorInfo};
 pub use options::{Backend, Options};
+#[cfg(feature = "ndarray")]
+pub use tensor::ArrayElement;
 pub use tensor::Tensor;
 pub use trace::{Compiled, Lowered, TraceError, Traced, cond, scan, scan_reverse, trace, while_loop};
 pub use tree::TensorTree;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use fornax::graph_file::{self, SaveOptions, Weights};
 use fornax::ir::graph::{Graph, difference, text};
-use fornax::{Backend, Error, Model, Options, Tensor, inspect, verify};
+use fornax::{Backend, DType, Dim, Error, Model, Options, Tensor, Traced, inspect, scan, trace, verify};
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary folder")
@@ -52,7 +52,7 @@ fn real_models_come_back_equal() {
 fn a_saved_model_runs_with_the_same_bits() {
     let folder = folder();
     let from_onnx = Model::load(example()).unwrap();
-    let images = Tensor::from_f64s((0..128).map(f64::from), fornax::DType::U8, &[2, 8, 8]).unwrap();
+    let images = Tensor::from_f64s((0..128).map(f64::from), DType::U8, &[2, 8, 8]).unwrap();
     let want = from_onnx.run(&[("images", &images)]).unwrap();
     let graph = graph_file::load(example()).unwrap();
     assert_comes_back("digits", &graph, folder.path());
@@ -115,6 +115,90 @@ fn what_is_no_model_is_refused_with_the_reason() {
     assert!(save("g.onnx", SaveOptions::default()).contains(".fnxb (binary) or .fnx (text)"));
     assert!(save("g.fnx", SaveOptions::default().weights(Weights::Safetensors)).contains("save as .fnxb"));
     assert!(save("none/g.fnxb", SaveOptions::default()).contains("cannot be written"));
+}
+
+const WEIGHT: [f32; 3] = [0.5, -1.0, 2.0];
+
+/// `3 x + weight`, with a captured weight and a symbolic batch.
+fn affine() -> Traced<Tensor> {
+    let weight = Tensor::from_slice(&WEIGHT, &[3]).unwrap();
+    let spec = Tensor::spec(DType::F32, [Dim::symbol("n", 1..=64), Dim::from(3)]);
+    trace(move |x: Tensor| &(&(&x + &x) + &x) + &weight, spec).unwrap()
+}
+
+/// Sums rows and a captured weight into a start, by a scan.
+fn sums() -> Traced<Tensor> {
+    let weight = Tensor::from_slice(&WEIGHT, &[3]).unwrap();
+    let rows = Tensor::spec(DType::F32, [Dim::symbol("n", 1..=64), Dim::from(3)]);
+    let body = move |sum: Tensor, x: Tensor| (&sum + &(&x + &weight), ());
+    let start = Tensor::from_slice(&[0.0f32; 3], &[3]).unwrap();
+    trace(move |rows: Tensor| scan(&body, start.clone(), rows).0, rows).unwrap()
+}
+
+/// Runs a saved form of a function on two batch sizes, with nothing at hand but the file.
+#[track_caller]
+fn assert_runs(path: &Path, backend: Backend, want: impl Fn(&[f32]) -> Vec<f32>) {
+    let model = Model::load_with(path, Options::default().backend(backend)).unwrap();
+    let name = model.inputs()[0].name.clone();
+    for n in [1, 4] {
+        let rows: Vec<f32> = (0..3 * n).map(|i| i as f32).collect();
+        let x = Tensor::from_slice(&rows, &[n, 3]).unwrap();
+        let outputs = model.run(&[(&name, &x)]).unwrap();
+        assert_eq!(outputs[0].to_vec::<f32>().unwrap(), want(&rows), "{} on {n} rows", path.display());
+    }
+    assert_eq!(
+        model.compilations(),
+        usize::from(backend == Backend::Jit),
+        "one compilation serves both sizes"
+    );
+}
+
+#[track_caller]
+fn assert_affine(path: &Path) {
+    let want = |rows: &[f32]| rows.iter().enumerate().map(|(i, x)| 3.0 * x + WEIGHT[i % 3]).collect();
+    assert_runs(path, Backend::Jit, want);
+    assert_runs(path, Backend::Interp, want);
+}
+
+#[track_caller]
+fn assert_sums(path: &Path) {
+    let want = |rows: &[f32]| {
+        (0..3).map(|k| rows.iter().skip(k).step_by(3).map(|x| x + WEIGHT[k]).sum()).collect::<Vec<f32>>()
+    };
+    assert_runs(path, Backend::Interp, want);
+}
+
+#[test]
+fn a_traced_function_is_saved_and_runs_from_its_file() {
+    let folder = folder();
+    let checks: [(Traced<Tensor>, fn(&Path)); 2] = [(affine(), assert_affine), (sums(), assert_sums)];
+    for (function, check) in checks {
+        let graph = function.graph().clone();
+        let paths = ["f.fnxb", "f.fnx"].map(|name| folder.path().join(name));
+        paths.iter().for_each(|path| function.save(path).unwrap());
+        drop(function);
+        for path in paths {
+            assert_eq!(difference(&graph, &graph_file::load(&path).unwrap(), true), None);
+            check(&path);
+        }
+    }
+}
+
+/// Files that an earlier version of these functions saved run whatever has become of their source. With
+/// `FORNAX_BLESS=1` they are written if they are missing; they never change.
+#[test]
+fn a_traced_function_runs_after_its_source_changed() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/saved");
+    let path = |name: &str| folder.join(name);
+    if std::env::var_os("FORNAX_BLESS").is_some_and(|v| v == "1") {
+        for (name, function) in [("affine.v1.fnxb", affine()), ("sums.v1.fnxb", sums())] {
+            if !path(name).exists() {
+                function.save(path(name)).unwrap();
+            }
+        }
+    }
+    assert_affine(&path("affine.v1.fnxb"));
+    assert_sums(&path("sums.v1.fnxb"));
 }
 
 /// Writes a model with its weights beside, changes something, and gives the error of loading it.

@@ -4,13 +4,24 @@
 mod support;
 
 use fornax_compiler::{Optimizer, Options, lower};
-use fornax_ir::graph::{self, Builder, Graph, TensorType, ValueId, ops};
+use fornax_ir::graph::{self, Builder, Graph, TensorType, ValueId, ops, saved};
 use fornax_ir::scalar::{BinaryOp, CompareOp, ReduceOp, UnaryOp};
 use fornax_ir::{DType, Dim, Literal};
 use support::{dims, f32s, native, noise, on_kernels};
 
+/// The graph as it comes back when it was saved: an equal one.
+fn reloaded(name: &str, g: &Graph) -> Graph {
+    let mut bytes = vec![];
+    saved::write(g, &saved::Weights::Inside, &mut bytes).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let back = saved::decode(bytes.into(), &mut |_| Err("there is no other file".into()));
+    let back = back.unwrap_or_else(|e| panic!("{name}: {e}"));
+    assert_eq!(graph::difference(g, &back, true), None, "{name}");
+    back
+}
+
 /// Runs a graph both ways and returns the number of kernels, fused.
 fn agree(name: &str, g: &Graph, args: &[Literal]) -> usize {
+    let g = &reloaded(name, g);
     let want = graph::interp::run(g, args).unwrap_or_else(|e| panic!("{name}: {e}"));
     let shapes: Vec<_> = args.iter().map(|a| (a.shape(), a.dtype())).collect();
     let bound = graph::interp::bind(g, &shapes).unwrap();

@@ -3,8 +3,12 @@
 mod array;
 mod display;
 mod elementwise;
+#[cfg(feature = "ndarray")]
+mod ndarray;
 mod storage;
 
+#[cfg(feature = "ndarray")]
+pub use self::ndarray::ArrayElement;
 pub(crate) use array::{Array, Shape, Strides, scalar_word};
 pub(crate) use storage::Storage;
 

@@ -17,6 +17,7 @@ use crate::dim::Dim;
 use crate::eager::pool_of;
 use crate::error::{Error, InputError};
 use crate::executable::{self, Executable};
+use crate::graph_file::{self, SaveOptions};
 use crate::inspect::{Stage, text_of};
 use crate::model::{fix_dims, signature_of};
 use crate::options::{Backend, Options};
@@ -145,6 +146,15 @@ impl<T> Traced<T> {
     /// What the function returns, with the types of its tensors in place of them.
     pub fn result(&self) -> &T {
         &self.function.template
+    }
+
+    /// Saves the graph as a file that [`crate::Model`] and the command load: `.fnxb` or `.fnx`, see
+    /// [`crate::graph_file::save`], which has options. Captured tensors are in it.
+    ///
+    /// # Errors
+    /// [`Error::GraphFile`] when the name says neither, or the system refuses.
+    pub fn save(&self, path: impl AsRef<std::path::Path>) -> Result<(), Error> {
+        graph_file::save(self.graph(), path, &SaveOptions::default())
     }
 
     /// Optimises the graph and plans its kernels.
