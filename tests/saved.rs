@@ -165,6 +165,7 @@ fn assert_sums(path: &Path) {
     let want = |rows: &[f32]| {
         (0..3).map(|k| rows.iter().skip(k).step_by(3).map(|x| x + WEIGHT[k]).sum()).collect::<Vec<f32>>()
     };
+    assert_runs(path, Backend::Jit, want);
     assert_runs(path, Backend::Interp, want);
 }
 
