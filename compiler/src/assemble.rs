@@ -8,7 +8,7 @@ mod memory;
 mod region;
 
 use crate::plan::{Group, Plan, producer, storage};
-use crate::schedule::{DETAIL, Lowered, Operand, lower};
+use crate::schedule::{Cache, DETAIL, Lowered, Operand};
 use crate::{Error, WeightSource};
 use fornax_codegen::program::{
     Call, Guard, GuardKind, Place, Program, Step, SymbolRange, TensorSpec, WeightsLayout,
@@ -22,8 +22,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 /// Alignment of every weight, bytes.
 const WEIGHT_ALIGN: u64 = 64;
 
-#[derive(Default)]
-struct Assembler {
+struct Assembler<'c> {
+    cache: &'c Cache,
     program: Program,
     memory: Memory,
     kernel_ids: FxHashMap<Kernel, usize>,
@@ -55,9 +55,20 @@ fn internal(stage: &'static str, what: String) -> Error {
 }
 
 /// Builds the program of a plan, and tells which constants its weights hold.
-pub(crate) fn assemble(graph: &Graph, plan: &Plan) -> Result<(Program, Vec<WeightSource>), Error> {
-    let mut a = Assembler::default();
-    a.program.name = graph.name.clone();
+pub(crate) fn assemble(
+    graph: &Graph,
+    plan: &Plan,
+    cache: &Cache,
+) -> Result<(Program, Vec<WeightSource>), Error> {
+    let mut a = Assembler {
+        cache,
+        program: Program { name: graph.name.clone(), ..Program::default() },
+        memory: Memory::default(),
+        kernel_ids: FxHashMap::default(),
+        weights: vec![],
+        weight_of: FxHashMap::default(),
+        messages: FxHashMap::default(),
+    };
     a.signature(graph);
     let inputs = (0..graph.inputs.len() as u32).map(Place::Input).collect();
     let outputs = (0..graph.outputs.len() as u32).map(|k| Some(Place::Output(k))).collect();
@@ -89,7 +100,7 @@ impl<'g> Scope<'g> {
     }
 }
 
-impl Assembler {
+impl Assembler<'_> {
     fn message(&mut self, text: String) -> u32 {
         let next = self.program.messages.len() as u32;
         *self.messages.entry(text.clone()).or_insert_with(|| {
@@ -142,7 +153,7 @@ impl Assembler {
                 let place = graph.loc(g.root);
                 internal("schedule", format!("the kernel of {} ({place}) is refused: {what}", g.root))
             };
-            let l = lower(graph, g).map_err(|refuse| refused(refuse.0))?;
+            let l = self.cache.lower(graph, g).map_err(|refuse| refused(refuse.0))?;
             for o in &l.operands {
                 if let Operand::Tensor(v) = o
                     && let Some(producer) = producer(graph, *v)

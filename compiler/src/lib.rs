@@ -113,28 +113,30 @@ pub struct Lowered {
 /// # Errors
 /// The graph is at fault, or this compiler.
 pub fn lower(graph: Graph, options: &Options) -> Result<Lowered, Error> {
-    let planner = |graph: &Graph| match options.optimizer {
-        Optimizer::None => Plan::unfused(graph),
-        Optimizer::Greedy => plan::greedy::plan(graph),
-    };
-    lower_with(graph, options, |graph| Ok(planner(graph)))
+    lower_with(graph, options, |graph, cache| {
+        Ok(match options.optimizer {
+            Optimizer::None => Plan::unfused(graph),
+            Optimizer::Greedy => plan::greedy::plan_with(graph, cache),
+        })
+    })
 }
 
-/// As [`lower`], planned by the caller, who sees the canonical graph. Each region is planned before the
-/// graph around it.
+/// As [`lower`], planned by the caller, who is given the canonical graph and what is known of its groups.
+/// Each region is planned before the graph around it.
 ///
 /// # Errors
 /// As [`lower`]; a plan that is none, or has a group that is no kernel, is an internal error.
 pub fn lower_with(
     graph: Graph,
     options: &Options,
-    mut planner: impl FnMut(&Graph) -> Result<Plan, Error>,
+    mut planner: impl FnMut(&Graph, &schedule::Cache) -> Result<Plan, Error>,
 ) -> Result<Lowered, Error> {
     let start = Instant::now();
     let canonical = canonicalize::CanonicalizeOptions { strict: options.strict, ..Default::default() };
     let graph = canonicalize::canonicalize(graph, &canonical)?;
-    let plan = plan_inside_out(&graph, &mut planner)?;
-    let (program, weights) = assemble::assemble(&graph, &plan)?;
+    let cache = schedule::Cache::new(&graph);
+    let plan = plan_inside_out(&graph, &mut |g| planner(g, &cache))?;
+    let (program, weights) = assemble::assemble(&graph, &plan, &cache)?;
     let optimize_time = start.elapsed();
     tracing::debug!(kernels = program.calls.len(), ?optimize_time, "lowered {}", graph.name);
     Ok(Lowered { graph, plan, program, weights, optimize_time })

@@ -83,7 +83,7 @@ fn merged_kernels_agree() {
         let args = [noise(&[n, n], 1), noise(&[n, n], 2)];
         let want = graph::interp::run(&g, &args).unwrap();
         let unfused = c.below(2) == 0;
-        let lowered = lower_with(g.clone(), &Options::default(), |graph| {
+        let lowered = lower_with(g.clone(), &Options::default(), |graph, _| {
             let plan = if unfused { Plan::unfused(graph) } else { greedy::plan(graph) };
             Ok(merged(graph, plan, &mut c, &mut merges))
         });
@@ -157,7 +157,7 @@ fn locals_are_stored() {
     }
     let want = graph::interp::run(&with_locals, &args).unwrap();
     assert_eq!(want.outputs.len(), 4);
-    let lowered = lower_with(with_locals, &Options::default(), |_| {
+    let lowered = lower_with(with_locals, &Options::default(), |_, _| {
         let groups = vec![Group { also: kernel.locals.clone(), ..kernel.clone() }];
         Ok(Plan { groups, ..Plan::default() })
     });

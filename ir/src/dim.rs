@@ -17,6 +17,7 @@
 mod algebra;
 mod axes;
 mod divide;
+mod memo;
 mod ops;
 mod parts;
 mod prove;
@@ -31,6 +32,7 @@ pub use prove::{prove_le, prove_lt, prove_nonneg};
 pub use ranges::Ranges;
 pub use simplify::simplify;
 
+use smallvec::SmallVec;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
@@ -237,6 +239,32 @@ impl Dim {
             });
         }
         out
+    }
+
+    /// As [`Dim::axes`], for use where there are few.
+    fn axis_list(&self) -> SmallVec<[u32; 8]> {
+        let mut out = SmallVec::new();
+        self.add_axes(&mut out);
+        out.sort_unstable();
+        out.dedup();
+        out
+    }
+
+    fn add_axes(&self, out: &mut SmallVec<[u32; 8]>) {
+        if self.has_axes() {
+            for a in self.terms().iter().flat_map(|t| t.factors.iter()) {
+                match a {
+                    Atom::Axis(k) => out.push(*k),
+                    _ => a.dims().for_each(|d| d.add_axes(out)),
+                }
+            }
+        }
+    }
+
+    /// Whether it is a polynomial over symbols and axes alone.
+    fn is_plain(&self) -> bool {
+        let plain = |a: &Atom| matches!(a, Atom::Symbol(_) | Atom::Axis(_));
+        self.terms().iter().all(|t| t.factors.iter().all(plain))
     }
 
     /// Whether any axis variable occurs (constant time).

@@ -184,6 +184,26 @@ impl Literal {
             F64 => at::<f64>(self, i),
         }
     }
+    /// The largest absolute value, 0 if there is no element; `None` if one is infinite or NaN.
+    pub fn magnitude(&self) -> Option<f64> {
+        match self.dtype {
+            DType::Bool | DType::U8 => Some(self.data.iter().copied().max().unwrap_or(0).into()),
+            DType::I8 => {
+                let most = self.data.iter().map(|&b| b.cast_signed().unsigned_abs()).max();
+                Some(most.unwrap_or(0).into())
+            }
+            DType::F32 => {
+                // Without its sign bit a float's bits are ordered as it is, infinities and NaN last.
+                let bits = |b: &[u8; 4]| u32::from_ne_bytes(*b) & !(1 << 31);
+                let most = self.data.as_chunks::<4>().0.iter().map(bits).fold(0, u32::max);
+                Some(f32::from_bits(most)).filter(|m| m.is_finite()).map(f64::from)
+            }
+            _ => (0..self.len()).try_fold(0f64, |most, i| {
+                let x = self.get_f64(i).abs();
+                x.is_finite().then(|| most.max(x))
+            }),
+        }
+    }
     /// Element `i` in row-major order as i64 (floats saturate, NaN is 0; u64 wraps).
     /// Panics when `i` is out of range.
     pub fn get_i64(&self, i: usize) -> i64 {
@@ -231,5 +251,18 @@ mod tests {
         assert!(matches!(Literal::zeros(DType::F32, &[usize::MAX, 2]), Err(LiteralError::TooLarge(_))));
         assert!(l.to_slice::<f32>().is_err());
         assert_eq!(Literal::scalar(i64::MAX).get_i64(0), i64::MAX);
+    }
+    #[test]
+    fn magnitudes_are_of_finite_elements() {
+        let of = |v: &[f32]| Literal::from_vec(&[v.len()], v.to_vec()).unwrap().magnitude();
+        assert_eq!(of(&[1.0, -3.5, 2.0]), Some(3.5));
+        assert_eq!(of(&[]), Some(0.0));
+        assert_eq!(of(&[-0.0]), Some(0.0));
+        assert_eq!(of(&[1.0, f32::NEG_INFINITY]), None);
+        assert_eq!(of(&[f32::NAN, 1.0]), None);
+        assert_eq!(Literal::from_vec(&[2], vec![-128i8, 127]).unwrap().magnitude(), Some(128.0));
+        assert_eq!(Literal::from_vec(&[2], vec![7u8, 255]).unwrap().magnitude(), Some(255.0));
+        assert_eq!(Literal::from_vec(&[2], vec![-5i64, 4]).unwrap().magnitude(), Some(5.0));
+        assert_eq!(Literal::from_vec(&[1], vec![f64::INFINITY]).unwrap().magnitude(), None);
     }
 }

@@ -22,7 +22,7 @@ struct State {
     slots: Vec<u32>,
 }
 
-impl Assembler {
+impl Assembler<'_> {
     /// Makes the steps of a region operator, if that has not happened, and before it those of the
     /// operators whose results it takes.
     pub(super) fn demand(

@@ -147,18 +147,7 @@ fn magnitude_below(g: &Graph, v: ValueId, depth: usize) -> Option<f64> {
     let node = g.node(v);
     let operand = |k: usize| magnitude_below(g, node.inputs[k], depth.checked_sub(1)?);
     let bound = match &node.op {
-        Op::Const(c) => {
-            let l = &g.consts[c.index()].literal;
-            let mut most = 0f64;
-            for i in 0..l.len() {
-                let x = l.get_f64(i).abs();
-                if !x.is_finite() {
-                    return None;
-                }
-                most = most.max(x);
-            }
-            most
-        }
+        Op::Const(c) => g.consts[c.index()].literal.magnitude()?,
         Op::Reshape(_) | Op::Permute(_) | Op::Broadcast(_) | Op::Slice(_) => operand(0)?,
         Op::Cast(c) if c.0.is_float() => operand(0)?,
         Op::Unary(u) if matches!(u.0, UnaryOp::Neg | UnaryOp::Abs) => operand(0)?,

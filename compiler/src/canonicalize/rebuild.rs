@@ -39,10 +39,7 @@ impl<'g> Rebuild<'g> {
     /// Starts with the inputs and declarations of `old`, which has no dead nodes.
     pub(super) fn new(old: &'g Graph) -> Self {
         let mut builder = Builder::new(&old.name);
-        for s in &old.symbols {
-            let (lo, hi) = old.ranges.symbol(s);
-            builder.set_range(s, lo, hi);
-        }
+        builder.set_ranges(&old.ranges);
         let mut r = Rebuild {
             old,
             builder,

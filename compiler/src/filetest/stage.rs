@@ -60,7 +60,7 @@ pub(super) fn lower_merged(
     options: &Options,
     merges: &[(usize, usize)],
 ) -> Result<Lowered, Error> {
-    lower_with(graph, options, |graph| {
+    lower_with(graph, options, |graph, _| {
         let mut plan = match options.optimizer {
             Optimizer::None => Plan::unfused(graph),
             Optimizer::Greedy => crate::plan::greedy::plan(graph),

@@ -8,7 +8,7 @@
 //! used more than once in the row become stages of their own (softmax, normalisation).
 
 use super::{Group, Plan, demanded, inlined_always, is_stored};
-use crate::schedule::{is_vectorised, lower};
+use crate::schedule::{Cache, is_vectorised};
 use fornax_ir::graph::ops::OpClass;
 use fornax_ir::graph::{Graph, Op, ValueId};
 use fornax_ir::scalar::{BinaryOp, UnaryOp};
@@ -44,6 +44,7 @@ struct Use {
 
 struct Fuser<'g> {
     graph: &'g Graph,
+    cache: &'g Cache,
     groups: Vec<Group>,
     uses: Vec<SmallVec<[Use; 2]>>,
     stored: Vec<bool>,
@@ -54,8 +55,14 @@ struct Fuser<'g> {
 
 /// Plans a graph. Deterministic: the same graph gives the same plan.
 pub fn plan(graph: &Graph) -> Plan {
+    plan_with(graph, &Cache::new(graph))
+}
+
+/// As [`plan`], with what is known of the graph's groups.
+pub fn plan_with(graph: &Graph, cache: &Cache) -> Plan {
     let mut f = Fuser {
         graph,
+        cache,
         groups: vec![],
         uses: vec![SmallVec::new(); graph.nodes.len()],
         stored: vec![false; graph.nodes.len()],
@@ -218,15 +225,16 @@ impl Fuser<'_> {
         let before = &self.groups[u.group];
         let mut after = before.clone();
         after.members.insert(v);
-        let Ok(new) = lower(self.graph, &after) else { return false };
+        let vectorised = |g: &Group| self.cache.inspect(self.graph, g, |l| is_vectorised(&l.kernel));
+        let Ok(new) = vectorised(&after) else { return false };
         let view_or_anchor = self.op(v).class() != OpClass::Elementwise;
         let anchored = self.anchor[u.group].is_some() || self.is_contraction(v);
-        if !(view_or_anchor && anchored) || is_vectorised(&new.kernel) {
+        if !(view_or_anchor && anchored) || new {
             return true;
         }
         // It was not vectorised anyway?
         let alone = if self.is_contraction(v) { Group::new(v) } else { before.clone() };
-        lower(self.graph, &alone).is_ok_and(|old| !is_vectorised(&old.kernel))
+        vectorised(&alone) == Ok(false)
     }
 
     /// Gives `v` a stage of its own in the group, computed for one row at a time.
@@ -260,7 +268,7 @@ impl Fuser<'_> {
         after.outer = outer;
         after.locals.push(v);
         after.locals.sort();
-        if lower(self.graph, &after).is_err() {
+        if self.cache.inspect(self.graph, &after, |_| ()).is_err() {
             return false;
         }
         self.groups[group] = after;

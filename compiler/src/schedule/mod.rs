@@ -7,6 +7,7 @@
 //! planning asks whether a fusion is admissible.
 
 mod axes;
+mod cache;
 pub mod cost;
 mod draft;
 mod emit;
@@ -15,6 +16,7 @@ mod maps;
 mod stores;
 pub mod tile;
 
+pub use cache::Cache;
 pub use cost::Cost;
 pub(crate) use finish::DETAIL;
 

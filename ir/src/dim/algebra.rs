@@ -94,18 +94,30 @@ fn collect(mut terms: Vec<Term>, constant: i64) -> Dim {
 
 /// `a + b`.
 pub(super) fn add(a: &Dim, b: &Dim) -> Dim {
+    sum(a, b, 1)
+}
+
+/// `a + k*b` for `k` of 1 or -1.
+fn sum(a: &Dim, b: &Dim, k: i64) -> Dim {
     let (Some((ta, ca)), Some((tb, cb))) = (a.parts(), b.parts()) else {
         return Dim::POISONED;
     };
-    let Some(constant) = ca.checked_add(cb) else {
+    let Some(constant) = cb.checked_mul(k).and_then(|cb| ca.checked_add(cb)) else {
         return Dim::POISONED;
     };
     if tb.is_empty() && cb == 0 {
         return a.clone();
     }
     if ta.is_empty() && ca == 0 {
-        return b.clone();
+        return scale(b, k);
     }
+    if ta.is_empty() && tb.is_empty() {
+        return Dim::constant(constant);
+    }
+    if k != 1 && tb.iter().any(|t| t.coeff.checked_mul(k).is_none()) {
+        return Dim::POISONED;
+    }
+    let scaled = |t: &Term| Term { factors: t.factors.clone(), coeff: t.coeff * k };
     let mut out = Vec::with_capacity(ta.len() + tb.len());
     let (mut i, mut j) = (0, 0);
     while i < ta.len() && j < tb.len() {
@@ -115,27 +127,29 @@ pub(super) fn add(a: &Dim, b: &Dim) -> Dim {
                 i += 1;
             }
             Ordering::Greater => {
-                out.push(tb[j].clone());
+                out.push(scaled(&tb[j]));
                 j += 1;
             }
             Ordering::Equal => {
-                let Some(coeff) = ta[i].coeff.checked_add(tb[j].coeff) else {
+                let Some(coeff) = ta[i].coeff.checked_add(tb[j].coeff * k) else {
                     return Dim::POISONED;
                 };
-                out.push(Term { factors: ta[i].factors.clone(), coeff });
+                if coeff != 0 {
+                    out.push(Term { factors: ta[i].factors.clone(), coeff });
+                }
                 i += 1;
                 j += 1;
             }
         }
     }
     out.extend_from_slice(&ta[i..]);
-    out.extend_from_slice(&tb[j..]);
+    out.extend(tb[j..].iter().map(scaled));
     build(out, constant)
 }
 
 /// `a - b`.
 pub(super) fn sub(a: &Dim, b: &Dim) -> Dim {
-    add(a, &scale(b, -1))
+    sum(a, b, -1)
 }
 
 /// `k * a`.
@@ -145,6 +159,9 @@ pub(super) fn scale(a: &Dim, k: i64) -> Dim {
     };
     if k == 1 {
         return a.clone();
+    }
+    if terms.is_empty() || k == 0 {
+        return constant.checked_mul(k).map_or(Dim::POISONED, Dim::constant);
     }
     let scaled: Option<Vec<Term>> = terms
         .iter()

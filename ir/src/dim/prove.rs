@@ -16,17 +16,29 @@ const MAX_STEPS_DEEP: u32 = 48;
 /// Whether `a >= 0` is proven for all values of symbols and axes in range. Axes are taken
 /// nonnegative, and nonempty if their extent is declared (see [`Ranges`]).
 pub fn prove_nonneg(a: &Dim, r: &Ranges) -> bool {
-    Prover::new(r, [a]).query(a)
+    prove_le(&Dim::ZERO, a, r)
 }
 
 /// Whether `a <= b` is proven; see [`prove_nonneg`].
 pub fn prove_le(a: &Dim, b: &Dim, r: &Ranges) -> bool {
-    Prover::new(r, [a, b]).query(&(b - a))
+    decide(a, b, false, r)
 }
 
 /// Whether `a < b` is proven; see [`prove_nonneg`].
 pub fn prove_lt(a: &Dim, b: &Dim, r: &Ranges) -> bool {
-    Prover::new(r, [a, b]).query(&(b - a - 1))
+    decide(a, b, true, r)
+}
+
+fn decide(a: &Dim, b: &Dim, strict: bool, r: &Ranges) -> bool {
+    if let (Some(a), Some(b)) = (a.as_const(), b.as_const()) {
+        // A difference beyond 64 bits has no value, and nothing is proven of it.
+        let difference = b.checked_sub(a).and_then(|d| d.checked_sub(i64::from(strict)));
+        return difference.is_some_and(|d| d >= 0);
+    }
+    r.memo.proven(a, b, strict, r, || {
+        let difference = if strict { b - a - 1 } else { b - a };
+        Prover::new(r, [a, b]).query(&difference)
+    })
 }
 
 /// How an expression moves when one variable grows.
@@ -58,10 +70,12 @@ impl<'a> Prover<'a> {
     /// Assumes that the axes mentioned in `context` have at least one value.
     pub(super) fn new<'d>(ranges: &'a Ranges, context: impl IntoIterator<Item = &'d Dim>) -> Self {
         let mut p = Prover { ranges, facts: Vec::new(), fuel: Cell::new(FUEL), deep: Cell::new(0) };
-        let mut axes = std::collections::BTreeSet::new();
+        let mut axes = smallvec::SmallVec::new();
         for d in context {
-            axes.extend(d.axes());
+            d.add_axes(&mut axes);
         }
+        axes.sort_unstable();
+        axes.dedup();
         for k in axes {
             if let Some(extent) = p.extent(k) {
                 p.add_fact(extent);
@@ -72,6 +86,11 @@ impl<'a> Prover<'a> {
 
     pub(super) fn ranges(&self) -> &Ranges {
         self.ranges
+    }
+
+    /// Dims known to be at least one.
+    pub(super) fn facts(&self) -> &[Dim] {
+        &self.facts
     }
 
     /// Proves `a >= 0` with fresh fuel.
@@ -133,7 +152,7 @@ impl<'a> Prover<'a> {
 
     /// Removes an axis in which `a` is monotone or linear: the least value is at an end.
     fn by_axes(&self, a: &Dim) -> Option<bool> {
-        for k in a.axes() {
+        for k in a.axis_list() {
             let at = |v: &Dim| a.substitute(&|_| None, &|j| (j == k).then(|| v.clone()));
             let var = Atom::Axis(k);
             let last = self.extent(k).map(|e| e - 1);

@@ -1,6 +1,7 @@
 //! Ranges of symbols and axes, and interval arithmetic over them.
 
 use super::algebra::gcd;
+use super::memo::Memo;
 use super::{Atom, Dim};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ const MAX_DETAILED: u32 = 512;
 pub struct Ranges {
     symbols: BTreeMap<Arc<str>, (i64, Option<i64>)>,
     axes: BTreeMap<u32, Dim>,
+    /// What was simplified and proven under these ranges of symbols; clones share it.
+    pub(super) memo: Memo,
 }
 
 impl Ranges {
@@ -26,7 +29,10 @@ impl Ranges {
 
     /// Declares `lo <= name <= hi`, inclusive; `None` is unbounded above.
     pub fn set_symbol(&mut self, name: &str, lo: i64, hi: Option<i64>) {
-        self.symbols.insert(name.into(), (lo, hi));
+        if self.symbols.get(name) != Some(&(lo, hi)) {
+            self.symbols.insert(name.into(), (lo, hi));
+            self.memo = Memo::default();
+        }
     }
 
     /// The inclusive range of a symbol, `(0, None)` if not declared.

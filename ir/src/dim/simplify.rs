@@ -19,9 +19,13 @@ const MAX_DIVISORS: usize = 12;
 /// symbolic `c`; remainders follow. Works inside out; a very large expression is returned unchanged. The axes that `d` mentions are taken to have
 /// at least one value (see [`Ranges`]).
 pub fn simplify(d: &Dim, r: &Ranges) -> Dim {
-    if d.weight() > MAX_SIMPLIFIED {
+    if d.is_plain() || d.weight() > MAX_SIMPLIFIED {
         return d.clone();
     }
+    r.memo.simplified(d, r, || simplified(d, r))
+}
+
+fn simplified(d: &Dim, r: &Ranges) -> Dim {
     let prover = Prover::new(r, [d]);
     let mut now = d.clone();
     for _ in 0..ROUNDS {
@@ -35,12 +39,14 @@ pub fn simplify(d: &Dim, r: &Ranges) -> Dim {
 }
 
 fn simplify_once(d: &Dim, p: &Prover<'_>) -> Dim {
-    let plain = |a: &Atom| matches!(a, Atom::Symbol(_) | Atom::Axis(_));
-    if d.terms().iter().all(|t| t.factors.iter().all(plain)) {
+    if d.is_plain() {
         return d.clone();
     }
     d.map_atoms(&mut |a| match a {
-        Atom::FloorDiv(n, c) => quotient(&simplify_once(n, p), &simplify_once(c, p), p),
+        Atom::FloorDiv(n, c) => {
+            let result = || quotient(&simplify_once(n, p), &simplify_once(c, p), p);
+            if a.has_axes() { result() } else { p.ranges().memo.quotient(n, c, p.facts(), result) }
+        }
         Atom::Min(l) => extremum(l, p, Dim::min, |keep, drop, p| p.query(&(drop - keep))),
         Atom::Max(l) => extremum(l, p, Dim::max, |keep, drop, p| p.query(&(keep - drop))),
         _ => a.map_dims(&mut |d| simplify_once(d, p)),
@@ -152,7 +158,7 @@ fn common_divisors(n: &Dim, c: &Dim, p: &Prover<'_>) -> Vec<Dim> {
             push(Dim::monomial(mono_gcd(&t.factors, factors).into(), k));
         }
     }
-    for k in n.axes() {
+    for k in n.axis_list() {
         if let Some(extent) = p.ranges().axis(k) {
             push(extent.clone());
         }

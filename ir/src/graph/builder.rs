@@ -70,6 +70,10 @@ impl Builder {
         });
         self.loc
     }
+    /// Takes over what another graph declares of its symbols.
+    pub fn set_ranges(&mut self, ranges: &crate::dim::Ranges) {
+        self.graph.ranges = ranges.clone();
+    }
     /// Declares a symbol's inclusive range (by default `0..`).
     pub fn set_range(&mut self, symbol: &str, lo: i64, hi: Option<i64>) {
         self.graph.ranges.set_symbol(symbol, lo, hi);
