@@ -52,7 +52,10 @@ pub use model::{Bindings, Extent, Model, Outputs, Stats, TensorInfo};
 pub use options::{Backend, Options};
 #[cfg(feature = "ndarray")]
 pub use tensor::ArrayElement;
-pub use tensor::Tensor;
+pub use tensor::{
+    Axes, Ellipsis, Index, Indices, IntoShape, NewAxis, Number, RangeElement, RightOperand, Rows, Size,
+    Tensor, Value, Window, cat, einsum, stack, step,
+};
 pub use trace::{Compiled, Lowered, TraceError, Traced, cond, scan, scan_reverse, trace, while_loop};
 pub use tree::TensorTree;
 

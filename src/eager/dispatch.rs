@@ -56,6 +56,12 @@ impl<'a> Operand<'a> {
             Operand::Scalar(_) => unreachable!("a scalar has no gaps"),
         }
     }
+    pub(crate) fn rank(&self) -> usize {
+        match self {
+            Operand::Tensor(t) => t.rank(),
+            Operand::Scalar(_) => 0,
+        }
+    }
     pub(crate) fn type_text(&self) -> String {
         match self {
             Operand::Tensor(t) => t.type_text(),
@@ -76,6 +82,19 @@ pub(crate) fn fail(op: &str, operands: &[Operand<'_>], what: &str) -> ! {
     trace::refuse(format!("{op}({}): {what}", types.join(", ")))
 }
 
+/// The value, or [`fail`].
+#[track_caller]
+pub(crate) fn fitting<T, E: std::fmt::Display>(
+    op: &str,
+    operands: &[Operand<'_>],
+    result: Result<T, E>,
+) -> T {
+    match result {
+        Ok(value) => value,
+        Err(what) => fail(op, operands, &what.to_string()),
+    }
+}
+
 /// Applies an operation: `body` adds it to a graph, `key` tells it from others. `body` depends on nothing but what the
 /// key holds and the types of the operands.
 ///
@@ -83,16 +102,15 @@ pub(crate) fn fail(op: &str, operands: &[Operand<'_>], what: &str) -> ! {
 #[track_caller]
 pub(crate) fn apply(key: Key, operands: &[Operand<'_>], body: Body<'_>) -> Outputs {
     let name = key.name;
+    let spec = |o: &&Operand<'_>| matches!(o, Operand::Tensor(t) if matches!(t.repr(), Repr::Spec(_)));
+    if let Some(Operand::Tensor(spec)) = operands.iter().find(spec) {
+        trace::refuse_reading(spec);
+    }
     if operands.iter().any(trace::is_traced) {
-        return match trace::record(operands, Location::caller(), body) {
-            Ok(outputs) => outputs,
-            Err(error) => fail(name, operands, &error.source.to_string()),
-        };
+        let recorded = trace::record(operands, Location::caller(), body);
+        return fitting(name, operands, recorded.map_err(|error| error_text(name, &error)));
     }
-    match run(key, operands, body) {
-        Ok(outputs) => outputs.into_iter().map(Tensor::from).collect(),
-        Err(what) => fail(name, operands, &what),
-    }
+    fitting(name, operands, run(key, operands, body)).into_iter().map(Tensor::from).collect()
 }
 
 /// As [`apply`], of an operation with one result.
@@ -107,7 +125,7 @@ fn run(key: Key, operands: &[Operand<'_>], body: Body<'_>) -> Result<SmallVec<[A
     let known = slot.get(|| compile(&key, &prepared, operands, body));
     match known {
         Ok(Known::Program(program)) => {
-            program.run(&prepared).map_err(|failure| failure_text(failure, operands, body))
+            program.run(&prepared).map_err(|failure| failure_text(key.name, failure, operands, body))
         }
         Ok(Known::Exact) => run(key.all_exact(), operands, body),
         Err(what) => {
@@ -127,8 +145,8 @@ fn compile(
     match program(key, prepared, operands, body) {
         Ok(program) => Ok(Known::Program(Box::new(program))),
         Err(Cause::Operands(symbolic)) => match concretely(operands, body) {
-            Err(error) => Err(error.source.to_string()),
-            Ok(()) if exact => Err(symbolic.source.to_string()),
+            Err(error) => Err(error_text(key.name, &error)),
+            Ok(()) if exact => Err(error_text(key.name, &symbolic)),
             Ok(()) => Ok(Known::Exact),
         },
         Err(Cause::Compiler(_)) if !exact => Ok(Known::Exact),
@@ -166,6 +184,15 @@ fn concretely(operands: &[Operand<'_>], body: Body<'_>) -> Result<(), GraphError
     body(&mut b, &inputs).map(drop)
 }
 
+/// What is wrong, without the name of the operation at its beginning.
+fn error_text(name: &str, error: &GraphError) -> String {
+    let text = error.source.to_string();
+    match text.strip_prefix(name).and_then(|rest| rest.strip_prefix(": ")) {
+        Some(rest) => rest.to_string(),
+        None => text,
+    }
+}
+
 fn misfit_text(misfit: Misfit, operands: &[Operand<'_>]) -> String {
     match misfit {
         Misfit::Limit(what) => what,
@@ -185,9 +212,9 @@ fn misfit_text(misfit: Misfit, operands: &[Operand<'_>]) -> String {
     }
 }
 
-fn failure_text(failure: Failure, operands: &[Operand<'_>], body: Body<'_>) -> String {
+fn failure_text(name: &str, failure: Failure, operands: &[Operand<'_>], body: Body<'_>) -> String {
     match failure {
-        Failure::Shape(what) => concretely(operands, body).err().map_or(what, |e| e.source.to_string()),
+        Failure::Shape(what) => concretely(operands, body).err().map_or(what, |e| error_text(name, &e)),
         Failure::Index(what) => format!("an index is out of range: {what}"),
         Failure::Other(what) => what,
     }

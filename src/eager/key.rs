@@ -17,8 +17,7 @@ pub(super) enum Relation {
     Elementwise,
     /// Each axis has an extent of its own, except where axes are linked.
     Own,
-    /// Axes are linked to those of the first operand that stand at the same distance from the end, and extents of 1
-    /// are constants, because they broadcast.
+    /// As `Own`, and axes are linked to those of the first operand that stand at the same distance from the end.
     Aligned,
 }
 
@@ -34,6 +33,8 @@ pub(crate) struct Key {
     pub(super) links: SmallVec<[Link; 2]>,
     /// For each operand (the last entry stands for all further ones), axes whose extent is a constant of the program.
     pub(super) exact: [u8; 4],
+    /// As `exact`, axes that broadcast: an extent of 1 is a constant.
+    pub(super) ones: [u8; 4],
 }
 
 impl Key {
@@ -42,7 +43,7 @@ impl Key {
         bytes[..name.len()].copy_from_slice(name.as_bytes());
         let mut words = Words::new();
         words.extend(bytes.chunks_exact(8).map(|c| u64::from_le_bytes(c.try_into().expect("eight bytes"))));
-        Key { name, words, relation, links: SmallVec::new(), exact: [0; 4] }
+        Key { name, words, relation, links: SmallVec::new(), exact: [0; 4], ones: [0; 4] }
     }
 
     /// An operation that works place by place on broadcast operands.
@@ -57,7 +58,7 @@ impl Key {
 
     /// An operation on whole tensors in which later operands broadcast to the first.
     pub(crate) fn aligned(name: &'static str) -> Key {
-        Key::new(name, Relation::Aligned)
+        Key { ones: [u8::MAX; 4], ..Key::new(name, Relation::Aligned) }
     }
 
     /// An integer attribute.
@@ -102,7 +103,13 @@ impl Key {
 
     /// Declares that the program is for these extents of an operand (one of the first four) alone.
     pub(crate) fn exact(mut self, operand: usize, axes: impl Iterator<Item = usize>) -> Key {
-        axes.for_each(|axis| self.exact[operand] |= 1 << axis);
+        axes.filter(|&axis| axis < 8).for_each(|axis| self.exact[operand] |= 1 << axis);
+        self
+    }
+
+    /// Declares axes that broadcast, of an operand (one of the first four).
+    pub(crate) fn broadcast(mut self, operand: usize, axes: impl Iterator<Item = usize>) -> Key {
+        axes.filter(|&axis| axis < 8).for_each(|axis| self.ones[operand] |= 1 << axis);
         self
     }
 

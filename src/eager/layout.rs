@@ -1,7 +1,7 @@
 //! From operands to a program's arguments: which bytes, which symbols, and what the program's graph begins with.
 //!
 //! An operand whose elements lie without gaps is passed as it lies: the graph begins with a permutation of its axes, and
-//! a broadcast where strides are 0. Other views are copied first.
+//! for elementwise operations with a broadcast where strides are 0. Other views are copied first.
 
 use fornax_ir::DType;
 use fornax_ir::Dim;
@@ -70,8 +70,9 @@ pub(super) struct Prepared<'a> {
     pub(super) sources: SmallVec<[Source<'a>; 4]>,
     /// Values of the symbols.
     pub(super) extents: SmallVec<[i64; MAX_RANK]>,
-    /// The common shape of elementwise operands.
-    pub(super) shape: Option<Shape>,
+    /// The common shape of elementwise operands; bit k of the mask tells that all repeat along axis k, and so will the
+    /// result.
+    pub(super) shape: Option<(Shape, u8)>,
     /// How the graph sees operand by operand.
     pub(super) arguments: SmallVec<[Argument; 3]>,
 }
@@ -130,9 +131,10 @@ struct Merged {
     steps: SmallVec<[SmallVec<[isize; MAX_RANK]>; 3]>,
 }
 
+/// Axes of extent 1, and those along which every operand repeats, are left out.
 fn merge(shape: &[usize], steps: &[Steps]) -> Merged {
     let mut axes: SmallVec<[(usize, i64); MAX_RANK]> = SmallVec::new();
-    for k in (0..shape.len()).rev().filter(|&k| shape[k] != 1) {
+    for k in (0..shape.len()).rev().filter(|&k| shape[k] != 1 && steps.iter().any(|s| s[k] != 0)) {
         match axes.last_mut() {
             Some((inner, extent)) if steps.iter().all(|s| s[k] == s[*inner] * *extent as isize) => {
                 *extent *= shape[k] as i64;
@@ -189,7 +191,9 @@ impl<'a> Prepared<'a> {
                     self.push_elementwise(operand, copy, order.expect("all are there"));
                 }
                 self.words.push(self.extents.len() as u64);
-                self.shape = Some(shape);
+                let repeats = |k: &usize| shape[*k] != 1 && !empty && strided.iter().all(|s| s[*k] == 0);
+                let mask = (0..shape.len()).filter(repeats).fold(0, |mask, k| mask | 1 << k);
+                self.shape = Some((shape, mask));
                 return Ok(());
             };
             copies[gappy] = Some(operands[gappy].array().to_dense().map_err(Misfit::Memory)?);
@@ -248,14 +252,15 @@ impl<'a> Prepared<'a> {
         if shape.len() > MAX_RANK {
             return Err(Misfit::Limit(format!("{} axes are too many, at most {MAX_RANK} work", shape.len())));
         }
-        let mask = key.exact[index.min(key.exact.len() - 1)];
+        let entry = index.min(key.exact.len() - 1);
+        let (exact, ones) = (key.exact[entry], key.ones[entry]);
         let mut codes: SmallVec<[u8; MAX_RANK]> = SmallVec::new();
         for (k, &n) in shape.iter().enumerate() {
-            if mask >> k & 1 == 1 {
+            if exact >> k & 1 == 1 {
                 codes.push(EXACT);
                 continue;
             }
-            if n == 1 && key.relation == Relation::Aligned {
+            if n == 1 && ones >> k & 1 == 1 {
                 codes.push(ONE);
                 continue;
             }
@@ -329,7 +334,10 @@ fn lying<'a>(array: &'a Array) -> Result<(Source<'a>, SmallVec<[u8; MAX_RANK]>),
     }
     let shape = array.shape();
     let steps = steps(shape, array.strides(), shape);
-    if let Some(mut order) = packed_order(|k| shape[k] as i64, &steps[..shape.len()]) {
+    let repeats = |k: usize| steps[k] == 0 && shape[k] != 1;
+    if let Some(mut order) =
+        packed_order(|k| shape[k] as i64, &steps[..shape.len()]).filter(|_| !(0..shape.len()).any(repeats))
+    {
         let elements = order.iter().map(|&k| shape[k as usize]).product();
         // Axes of extent 1 lie anywhere.
         order.extend((0..rank).filter(|&k| shape[k as usize] == 1));

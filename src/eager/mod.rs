@@ -11,7 +11,7 @@ mod layout;
 mod program;
 mod threads;
 
-pub(crate) use dispatch::{Body, Operand, Outputs, Values, apply, apply_one, fail, one};
+pub(crate) use dispatch::{Body, Operand, Outputs, apply_one, fail, fitting, in_memory, one};
 pub(crate) use key::Key;
 
 pub use cache::{CacheStats, cache_stats, set_cache_limit};

@@ -123,9 +123,10 @@ impl Program {
         };
         drop(outputs);
         result.map_err(|error| self.failure(error))?;
-        let common = prepared.shape.as_ref();
-        let array =
-            |(storage, dtype, shape, _)| Array::trusted(storage, dtype, common.cloned().unwrap_or(shape));
+        let array = |(storage, dtype, shape, _)| match &prepared.shape {
+            None => Array::trusted(storage, dtype, shape),
+            Some((common, mask)) => Array::repeated(storage, dtype, common, *mask),
+        };
         Ok(made.into_iter().map(array).collect())
     }
 

@@ -53,7 +53,10 @@ pub fn with_threads<R>(n: usize, f: impl FnOnce() -> R) -> R {
             CHOSEN.with(|pool| *pool.borrow_mut() = outer);
         }
     }
-    let pool = pool_of(n).unwrap_or_else(|error| panic!("with_threads({n}): {error}"));
+    let pool = match pool_of(n) {
+        Ok(pool) => pool,
+        Err(error) => panic!("with_threads({n}): {error}"),
+    };
     let _restore = Restore(CHOSEN.with(|chosen| chosen.borrow_mut().replace(pool)));
     f()
 }

@@ -54,6 +54,20 @@ impl Array {
         Array { storage, dtype, offset: 0, shape, strides, dense: OnceLock::new() }
     }
 
+    /// As [`Array::trusted`], of storage that has the elements for one index along each axis whose bit is set in `mask`.
+    pub(crate) fn repeated(storage: Storage, dtype: DType, shape: &Shape, mask: u8) -> Array {
+        let mut array = Array::trusted(storage, dtype, shape.clone());
+        if mask != 0 {
+            let mut next = 1;
+            for k in (0..shape.len()).rev() {
+                let repeats = mask >> k & 1 == 1;
+                array.strides[k] = if repeats { 0 } else { next };
+                next *= if repeats { 1 } else { shape[k] as isize };
+            }
+        }
+        array
+    }
+
     /// One value at every place: takes the memory of one.
     pub(crate) fn filled(value: Scalar, shape: &[usize]) -> Array {
         let mut array = Array::trusted(scalar_storage(value), value.dtype, Shape::from_slice(shape));
@@ -72,10 +86,6 @@ impl Array {
     }
     pub(crate) fn numel(&self) -> usize {
         self.shape.iter().product()
-    }
-    /// Where the storage begins: views of one storage have one address.
-    pub(crate) fn address(&self) -> usize {
-        self.storage.bytes().as_ptr().addr()
     }
 
     /// Other extents, strides and first element over the same storage; the caller answers for the elements existing.

@@ -1,14 +1,31 @@
 //! Tensors: concrete arrays whose operations run at once, and values of a trace.
 
+mod args;
 mod array;
+mod create;
 mod display;
 mod elementwise;
+mod index;
+mod join;
+mod linalg;
 #[cfg(feature = "ndarray")]
 mod ndarray;
+mod nn;
+mod operators;
+mod read;
+mod reduce;
+mod shape;
 mod storage;
 
 #[cfg(feature = "ndarray")]
 pub use self::ndarray::ArrayElement;
+pub use args::{Axes, IntoShape, Number, Size, Value};
+pub use create::RangeElement;
+pub use index::{Ellipsis, Index, Indices, NewAxis, Rows, step};
+pub use join::{cat, stack};
+pub use linalg::einsum;
+pub use nn::Window;
+pub use operators::RightOperand;
 pub(crate) use array::{Array, Shape, Strides, scalar_word};
 pub(crate) use storage::Storage;
 
@@ -210,12 +227,13 @@ impl Tensor {
             Repr::Traced(value) => value.constant_shape(),
             Repr::Spec(spec) => spec.constant_shape(),
         };
-        constant.unwrap_or_else(|| {
+        let Some(shape) = constant else {
             trace::refuse(format!(
                 "the shape of {} is no list of numbers; use `dims()` or `dim(axis)`, whose extents may be symbolic",
                 self.type_text()
             ))
-        })
+        };
+        shape
     }
 
     /// The extents, outermost first, which are symbolic where a trace has symbolic dims.

@@ -1,0 +1,270 @@
+//! Reductions: many elements become one, along one axis (`-1`), several (`[0, 2]`) or all (`..`). With `keepdim` the
+//! reduced axes stay, with extent 1.
+
+use fornax_ir::graph::ValueId;
+use fornax_ir::graph::builder::{Builder, Result as BuildResult};
+use fornax_ir::graph::ops::Iota;
+use fornax_ir::scalar::{BinaryOp, CompareOp, ReduceOp, UnaryOp};
+use fornax_ir::{DType, Dim as Expr};
+
+use super::Tensor;
+use super::args::Axes;
+use super::elementwise::truth;
+use crate::eager::{Key, apply_one, fail, one};
+
+/// Reduces over axes, which vanish unless they are kept.
+fn reduce(b: &mut Builder, op: ReduceOp, x: ValueId, axes: &[u32], keep: bool) -> BuildResult<ValueId> {
+    if keep { b.reduce_keep(op, x, axes) } else { b.reduce(op, x, axes) }
+}
+
+/// Integers are summed and multiplied in 64 bits.
+fn widened(b: &mut Builder, x: ValueId) -> BuildResult<ValueId> {
+    if b.dtype(x).is_float() { Ok(x) } else { b.cast(x, DType::I64) }
+}
+
+impl Tensor {
+    #[track_caller]
+    fn reduced(
+        &self,
+        name: &'static str,
+        axes: impl Axes,
+        keepdim: bool,
+        body: impl Fn(&mut Builder, ValueId, &[u32]) -> BuildResult<ValueId>,
+    ) -> Tensor {
+        let axes = self.sorted_axes(name, axes);
+        let key = Key::tensors(name).axes(&axes).flag(keepdim);
+        apply_one(key, &[self.into()], &|b, v| Ok(one(body(b, v[0], &axes)?)))
+    }
+
+    /// The sum. Integers and bools give i64.
+    ///
+    /// # Panics
+    /// At the caller's line, when there is no such axis.
+    ///
+    /// ```
+    /// # use fornax::Tensor;
+    /// let x = Tensor::from([[1.0f32, 2.0], [3.0, 4.0]]);
+    /// assert_eq!(x.sum(0, false), Tensor::from([4.0f32, 6.0]));
+    /// assert_eq!(x.sum(.., false).item::<f32>(), 10.0);
+    /// assert_eq!(x.sum([-1], true).shape(), [2, 1]);
+    /// ```
+    #[must_use]
+    #[track_caller]
+    pub fn sum(&self, axes: impl Axes, keepdim: bool) -> Tensor {
+        self.reduced("sum", axes, keepdim, |b, x, axes| {
+            let x = widened(b, x)?;
+            reduce(b, ReduceOp::Sum, x, axes, keepdim)
+        })
+    }
+
+    /// The product. Integers and bools give i64.
+    ///
+    /// # Panics
+    /// At the caller's line, when there is no such axis.
+    #[must_use]
+    #[track_caller]
+    pub fn prod(&self, axes: impl Axes, keepdim: bool) -> Tensor {
+        self.reduced("prod", axes, keepdim, |b, x, axes| {
+            let x = widened(b, x)?;
+            reduce(b, ReduceOp::Prod, x, axes, keepdim)
+        })
+    }
+
+    /// The arithmetic mean; NaN of no elements.
+    ///
+    /// # Panics
+    /// At the caller's line, when there is no such axis, or the dtype is no float.
+    #[must_use]
+    #[track_caller]
+    pub fn mean(&self, axes: impl Axes, keepdim: bool) -> Tensor {
+        self.need_float("mean");
+        self.reduced(
+            "mean",
+            axes,
+            keepdim,
+            |b, x, axes| {
+                if keepdim { b.mean_keep(x, axes) } else { b.mean(x, axes) }
+            },
+        )
+    }
+
+    /// The largest element; NaN if any is NaN. Of no elements the dtype's smallest value.
+    ///
+    /// # Panics
+    /// At the caller's line, when there is no such axis.
+    #[must_use]
+    #[track_caller]
+    pub fn max(&self, axes: impl Axes, keepdim: bool) -> Tensor {
+        self.reduced("max", axes, keepdim, |b, x, axes| reduce(b, ReduceOp::Max, x, axes, keepdim))
+    }
+
+    /// The smallest element; NaN if any is NaN. Of no elements the dtype's largest value.
+    ///
+    /// # Panics
+    /// At the caller's line, when there is no such axis.
+    #[must_use]
+    #[track_caller]
+    pub fn min(&self, axes: impl Axes, keepdim: bool) -> Tensor {
+        self.reduced("min", axes, keepdim, |b, x, axes| reduce(b, ReduceOp::Min, x, axes, keepdim))
+    }
+
+    /// The variance: squared distances from the mean, summed and divided by the number of elements less `correction`
+    /// (1 for the unbiased estimate from samples, 0 for the whole population).
+    ///
+    /// # Panics
+    /// At the caller's line, when there is no such axis, or the dtype is no float.
+    #[must_use]
+    #[track_caller]
+    pub fn var(&self, axes: impl Axes, correction: usize, keepdim: bool) -> Tensor {
+        self.spread("var", axes, correction, keepdim)
+    }
+
+    /// The standard deviation: the square root of [`Tensor::var`].
+    ///
+    /// # Panics
+    /// At the caller's line, when there is no such axis, or the dtype is no float.
+    #[must_use]
+    #[track_caller]
+    pub fn std(&self, axes: impl Axes, correction: usize, keepdim: bool) -> Tensor {
+        self.spread("std", axes, correction, keepdim)
+    }
+
+    #[track_caller]
+    fn spread(&self, name: &'static str, axes: impl Axes, correction: usize, keepdim: bool) -> Tensor {
+        self.need_float(name);
+        let axes = self.sorted_axes(name, axes);
+        let key = Key::tensors(name).axes(&axes).flag(keepdim).int(correction as i64);
+        apply_one(key, &[self.into()], &|b, v| {
+            let mean = b.mean_keep(v[0], &axes)?;
+            let centred = b.sub(v[0], mean)?;
+            let square = b.mul(centred, centred)?;
+            let sum = reduce(b, ReduceOp::Sum, square, &axes, keepdim)?;
+            let count = b.count(v[0], &axes)?;
+            let count = b.with_const(BinaryOp::Sub, count, correction as f64)?;
+            let var = b.div(sum, count)?;
+            Ok(one(if name == "std" { b.unary(UnaryOp::Sqrt, var)? } else { var }))
+        })
+    }
+
+    /// `log(sum(exp(x)))`, without overflow.
+    ///
+    /// # Panics
+    /// At the caller's line, when there is no such axis, or the dtype is no float.
+    #[must_use]
+    #[track_caller]
+    pub fn logsumexp(&self, axes: impl Axes, keepdim: bool) -> Tensor {
+        self.need_float("logsumexp");
+        let axes = self.sorted_axes("logsumexp", axes);
+        let kept = apply_one(Key::tensors("logsumexp").axes(&axes), &[self.into()], &|b, v| {
+            Ok(one(b.logsumexp_keep(v[0], &axes)?))
+        });
+        if keepdim { kept } else { kept.squeeze(&axes.iter().map(|&a| a as usize).collect::<Vec<_>>()[..]) }
+    }
+
+    /// The i64 index of the largest element along an axis, the first of equals; NaN counts as largest. With `..`, the
+    /// index into all elements in row-major order.
+    ///
+    /// # Panics
+    /// At the caller's line, when there is no such axis, or several are given.
+    #[must_use]
+    #[track_caller]
+    pub fn argmax(&self, axis: impl Axes, keepdim: bool) -> Tensor {
+        self.extreme("argmax", ReduceOp::Max, axis, keepdim)
+    }
+
+    /// The i64 index of the smallest element along an axis, the first of equals; NaN counts as smallest. With `..`, the
+    /// index into all elements in row-major order.
+    ///
+    /// # Panics
+    /// At the caller's line, when there is no such axis, or several are given.
+    #[must_use]
+    #[track_caller]
+    pub fn argmin(&self, axis: impl Axes, keepdim: bool) -> Tensor {
+        self.extreme("argmin", ReduceOp::Min, axis, keepdim)
+    }
+
+    #[track_caller]
+    fn extreme(&self, name: &'static str, op: ReduceOp, axis: impl Axes, keepdim: bool) -> Tensor {
+        let (x, axis) = match axis.list() {
+            None => (self.reshape([-1]), 0),
+            Some(list) if list.len() == 1 => (self.clone(), self.axis(name, list[0] as isize)),
+            Some(_) => fail(name, &[self.into()], "one axis or all (`..`) can be searched"),
+        };
+        let at = apply_one(Key::tensors(name).int(axis as i64), &[(&x).into()], &|b, v| {
+            Ok(one(b.arg_extreme(op, v[0], axis as u32, false)?))
+        });
+        match (keepdim, x.rank() == self.rank()) {
+            (false, _) => at.squeeze(axis as i64),
+            (true, true) => at,
+            (true, false) => at.reshape(vec![1usize; self.rank()]),
+        }
+    }
+
+    /// Whether any element is true (not zero).
+    ///
+    /// # Panics
+    /// At the caller's line, when there is no such axis.
+    #[must_use]
+    #[track_caller]
+    pub fn any(&self, axes: impl Axes, keepdim: bool) -> Tensor {
+        self.reduced("any", axes, keepdim, |b, x, axes| {
+            let x = truth(b, x)?;
+            reduce(b, ReduceOp::Max, x, axes, keepdim)
+        })
+    }
+
+    /// Whether all elements are true (not zero).
+    ///
+    /// # Panics
+    /// At the caller's line, when there is no such axis.
+    #[must_use]
+    #[track_caller]
+    pub fn all(&self, axes: impl Axes, keepdim: bool) -> Tensor {
+        self.reduced("all", axes, keepdim, |b, x, axes| {
+            let x = truth(b, x)?;
+            reduce(b, ReduceOp::Min, x, axes, keepdim)
+        })
+    }
+
+    /// Running sums along an axis. Integers and bools give i64. Costs the square of the extent.
+    ///
+    /// # Panics
+    /// At the caller's line, when there is no such axis.
+    #[must_use]
+    #[track_caller]
+    pub fn cumsum(&self, axis: isize) -> Tensor {
+        let axis = self.axis("cumsum", axis);
+        apply_one(Key::tensors("cumsum").int(axis as i64), &[self.into()], &|b, v| {
+            Ok(one(running_sum(b, v[0], axis)?))
+        })
+    }
+
+    #[track_caller]
+    pub(super) fn need_float(&self, op: &str) {
+        if !self.dtype().is_float() {
+            let what = format!("it is defined for floats, not {}; use `to_dtype`", self.dtype());
+            fail(op, &[self.into()], &what);
+        }
+    }
+}
+
+/// The sum, for each place j of the axis, of the elements at places up to j: chosen from all pairs of places, so that it
+/// works for symbolic extents and an infinity stays where it is.
+fn running_sum(b: &mut Builder, x: ValueId, axis: usize) -> BuildResult<ValueId> {
+    let x = widened(b, x)?;
+    let shape = b.shape(x).to_vec();
+    let n = shape[axis].clone();
+    let mut pairs = shape.clone();
+    pairs.insert(axis + 1, Expr::ONE);
+    let x = b.reshape(x, pairs.clone())?;
+    pairs[axis + 1] = n.clone();
+    let x = b.broadcast_to(x, &pairs)?;
+    let mut square = vec![Expr::ONE; pairs.len()];
+    (square[axis], square[axis + 1]) = (n.clone(), n);
+    let square_of = |axis: usize| Iota { dtype: DType::I64, shape: square.clone(), axis: axis as u32 };
+    let (from, to) = (b.add(square_of(axis), &[])?, b.add(square_of(axis + 1), &[])?);
+    let counts = b.compare(CompareOp::Le, from, to)?;
+    let zero = b.scalar_f64(b.dtype(x), 0.0);
+    let chosen = b.select(counts, x, zero)?;
+    b.reduce(ReduceOp::Sum, chosen, &[axis as u32])
+}
