@@ -41,7 +41,7 @@ pub(super) fn indices(
 
 /// Whether what a group stores can be stored by one kernel, as far as shapes tell.
 pub(super) fn check(graph: &Graph, group: &Group) -> Result<(), Refuse> {
-    let elements = graph.ty(group.root).elements();
+    let elements = |v: ValueId| graph.ty(v).elements();
     for (k, &v) in group.also.iter().enumerate() {
         if group.also[..k].last().is_some_and(|&before| before >= v) || v == group.root {
             return Err(Refuse("the stored tensors are not ascending and different"));
@@ -52,7 +52,7 @@ pub(super) fn check(graph: &Graph, group: &Group) -> Result<(), Refuse> {
         if group.copy_to.is_some() {
             return Err(Refuse("a copy stores one tensor"));
         }
-        if !group.locals.contains(&v) && graph.ty(v).elements() != elements {
+        if !group.locals.contains(&v) && elements(v) != elements(group.root) {
             return Err(Refuse("a stored tensor has other elements than the root"));
         }
     }
