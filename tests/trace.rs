@@ -324,3 +324,43 @@ fn a_traced_graph_is_a_model() {
     let outputs = model.run(&[("1", &t(&[10.0, 20.0])), ("0", &x)]).unwrap();
     assert_eq!(outputs["sum"].to_vec::<f32>().unwrap(), [11.0, 22.0, 13.0, 24.0]);
 }
+
+#[test]
+fn constants_take_sizes_of_the_trace() {
+    let f = |x: Tensor| Tensor::scalar(1.5f32).broadcast_to((x.dim(0), 2)) + x.sum(.., false);
+    let traced = trace(f, Tensor::spec(DType::F32, [Dim::symbol("n", 1..), 3.into()])).unwrap();
+    for n in [1, 4] {
+        let x = Tensor::ones([n, 3], DType::F32);
+        assert_eq!(run(&traced, &x), [f(x)]);
+    }
+    // A symbol of no argument has no value.
+    let stray = Dim::symbol("stray", 1..);
+    let at = line!() + 1;
+    let message = error(trace(|x: Tensor| x.sum(.., false).broadcast_to([stray]), t(&[1.0])));
+    assert!(
+        message.starts_with(&format!("tests/trace.rs:{at}: the dim `stray` is an extent of no argument")),
+        "{message}"
+    );
+}
+
+#[test]
+fn every_operation_names_the_line() {
+    type Case = (&'static str, fn(&Tensor) -> Tensor, u32);
+    let cases: [Case; 10] = [
+        ("matmul", |x| x.matmul(&t(&[1.0, 2.0, 3.0])), line!()),
+        ("reshape", |x| x.sum(0, false).reshape([3, -1]), line!()),
+        ("sum", |x| x.sum(5, false), line!()),
+        ("cat", |x| fornax::cat(&[x, &t(&[1.0])], 0), line!()),
+        ("%", |x| x % &Tensor::scalar(1i64), line!()),
+        ("not", |x| !x, line!()),
+        ("numel", |x| Tensor::scalar(x.numel() as i64), line!()),
+        ("item", |x| Tensor::scalar(x.item::<f32>()), line!()),
+        ("is_true", |x| Tensor::scalar(i64::from(x.sum(.., false).gt(0.0).is_true())), line!()),
+        ("narrow", |x| x.narrow(1, 2, 3), line!()),
+    ];
+    for (name, f, line) in cases {
+        let message =
+            error(trace(|x: Tensor| f(&x), Tensor::spec(DType::F32, [Dim::symbol("n", 1..), 4.into()])));
+        assert!(message.starts_with(&format!("tests/trace.rs:{line}: ")), "{name}: {message}");
+    }
+}

@@ -65,13 +65,13 @@ struct State<O> {
 /// Tensors that the function captures are constants of the code, as they are when it is compiled. Called within a trace, it
 /// is traced with its surroundings.
 ///
-/// ```ignore
+/// ```
 /// use fornax::{Tensor, jit};
 ///
 /// let f = jit(|(w, x): (Tensor, Tensor)| x.matmul(&w).relu());
 /// let w = Tensor::from([[1.0f32, -1.0], [0.5, 2.0]]);
 /// for rows in [1, 2, 1] {
-///     let x = Tensor::ones(&[rows, 2], fornax::DType::F32)?;
+///     let x = Tensor::ones([rows, 2], fornax::DType::F32);
 ///     assert_eq!(f.call((&w, &x)), x.matmul(&w).relu());
 /// }
 /// assert_eq!(f.compilations(), 2);
@@ -116,12 +116,12 @@ where
     /// Declares types of arguments: all calls that fit them run one program. Extents may be symbolic ([`crate::Dim::symbol`]),
     /// also in several specs, of which the first that fits is taken. Other calls are compiled for their own types.
     ///
-    /// ```ignore
+    /// ```
     /// use fornax::{DType, Dim, Tensor, jit};
     ///
     /// let f = jit(|x: Tensor| x.relu()).spec(Tensor::spec(DType::F32, [Dim::symbol("n", 1..=64)]));
     /// for n in [1, 10, 64] {
-    ///     f.call(Tensor::ones(&[n], DType::F32)?);
+    ///     f.call(Tensor::ones([n], DType::F32));
     /// }
     /// assert_eq!(f.compilations(), 1);
     /// # Ok::<(), fornax::Error>(())
@@ -284,7 +284,7 @@ where
     /// Each compilation with its reason: which argument differed from the calls before, how, and on which line of the
     /// source.
     ///
-    /// ```ignore
+    /// ```
     /// use fornax::{Tensor, jit};
     ///
     /// let f = jit(|x: Tensor| x.relu());

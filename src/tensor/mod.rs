@@ -20,13 +20,13 @@ mod storage;
 #[cfg(feature = "ndarray")]
 pub use self::ndarray::ArrayElement;
 pub use args::{Axes, IntoShape, Number, Size, Value};
+pub(crate) use array::{Array, Shape, Strides, scalar_word};
 pub use create::RangeElement;
 pub use index::{Ellipsis, Index, Indices, NewAxis, Rows, step};
 pub use join::{cat, stack};
 pub use linalg::einsum;
 pub use nn::Window;
 pub use operators::RightOperand;
-pub(crate) use array::{Array, Shape, Strides, scalar_word};
 pub(crate) use storage::Storage;
 
 use fornax_ir::literal::{Element, LiteralError, byte_count};

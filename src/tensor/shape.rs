@@ -10,6 +10,7 @@ use super::args::{Axes, IntoShape, Size, axes_of, axis_of};
 use super::{Array, Shape, Strides, Tensor};
 use crate::dim::Dim;
 use crate::eager::{Key, apply_one, fail, fitting, in_memory, one};
+use crate::trace;
 
 /// A shape whose open extent is found.
 fn completed(sizes: &[Size], elements: usize, own: impl Fn() -> String) -> Result<Shape, String> {
@@ -264,7 +265,13 @@ impl Tensor {
         }
         let shape: Option<Shape> = wanted.iter().map(Dim::value).collect();
         if shape.is_none() && in_memory(self).is_some() {
-            fail("broadcast_to", &[self.into()], "an extent is symbolic, and this tensor is not traced");
+            // Its size follows from symbols, so it becomes a constant of the trace that has them.
+            return match trace::lifted(self) {
+                Some(constant) => constant.broadcast_to(wanted.to_vec()),
+                None => {
+                    fail("broadcast_to", &[self.into()], "an extent is symbolic, and nothing is being traced")
+                }
+            };
         }
         let view = |a: &Array| {
             let shape = shape.unwrap_or_default();

@@ -25,11 +25,11 @@ type Place = &'static Location<'static>;
 /// Both return trees of the same structure with tensors of the same types. When `pred` is concrete one of them is called,
 /// when it is traced both are traced, and the program runs one.
 ///
-/// ```ignore
+/// ```
 /// use fornax::{Tensor, trace::cond};
 ///
 /// let x = Tensor::from([1.0f32, -2.0]);
-/// let y = cond(&x.sum(()).gt(0.0), |x: Tensor| x, |x: Tensor| -x, &x);
+/// let y = cond(&x.sum(.., false).gt(0.0), |x: Tensor| x, |x: Tensor| -x, &x);
 /// assert_eq!(y, Tensor::from([-1.0f32, 2.0]));
 /// ```
 ///
@@ -54,10 +54,10 @@ where
     }
     let parent = recording::target(&[pred.into()], location);
     let first = Region::open(&parent, "branch `then` of cond", location);
-    let first = first.run(|| then(operands()), location);
+    let first = first.run(|| then(operands()), RESULT, location);
     let second = Region::open(&parent, "branch `otherwise` of cond", location);
     second.trace.capture_all(&captures(&parent, &first.trace, location));
-    let second = second.run(|| otherwise(operands()), location);
+    let second = second.run(|| otherwise(operands()), RESULT, location);
     let captured = captures(&parent, &second.trace, location);
     first.trace.capture_all(&captured);
     same_types("cond: the branches differ", ("`then`", "`otherwise`"), &first.types, &second.types, location);
@@ -72,7 +72,7 @@ where
 ///
 /// `body` returns a tree of the structure and types of `init`.
 ///
-/// ```ignore
+/// ```
 /// use fornax::{Tensor, trace::while_loop};
 ///
 /// // The smallest power of two above 100.
@@ -94,7 +94,7 @@ where
 {
     const CONDITION: &str = "while_loop: the condition";
     let location = Location::caller();
-    let types = signature(&init, location);
+    let types = signature(&init, CARRY, location);
     let Some(parent) = enclosing(&[&leaves(&init)], location) else {
         let mut carried = tree::map(&init, &mut |_, tensor| tensor.clone());
         loop {
@@ -104,17 +104,17 @@ where
                 return carried;
             }
             carried = body(carried);
-            same_types(BODY_OF_WHILE, CARRIED, &types, &signature(&carried, location), location);
+            same_types(BODY_OF_WHILE, CARRIED, &types, &signature(&carried, CARRY, location), location);
         }
     };
     let carried = values(&parent, &leaves(&init), location);
     let enter = |name: &str| {
         let region = Region::open(&parent, name, location);
-        let state = region.inputs(&init, "carry", location, |ty| ty.clone());
+        let state = region.inputs(&init, CARRY, location, |ty| ty.clone());
         (region, state)
     };
     let (first, state) = enter("condition of while_loop");
-    let first = first.run(|| condition(&state), location);
+    let first = first.run(|| condition(&state), RESULT, location);
     if let Some(result) = first.types.tensors().next().filter(|(_, ty)| !is_predicate(ty)) {
         mismatch(
             format!(
@@ -126,7 +126,7 @@ where
     }
     let (second, state) = enter("body of while_loop");
     second.trace.capture_all(&captures(&parent, &first.trace, location));
-    let second = second.run(|| body(state), location);
+    let second = second.run(|| body(state), CARRY, location);
     same_types(BODY_OF_WHILE, CARRIED, &types, &second.types, location);
     let captured = captures(&parent, &second.trace, location);
     first.trace.capture_all(&captured);
@@ -138,12 +138,16 @@ where
 
 const BODY_OF_WHILE: &str = "while_loop: the body changes a type";
 const BODY_OF_SCAN: &str = "scan: the body changes the type of what is carried";
+/// Names of trees that are one tensor.
+const CARRY: &str = "carry";
+const WALKED: &str = "x";
+const RESULT: &str = "result";
 const CARRIED: (&str, &str) = ("before", "after");
 
 /// A loop over the first axis: `f(carry, x)` gives the next carry and a `y`, for each `x` along the first axis of the tensors
 /// of `xs`. Returns the last carry, and the `y`s stacked along a new first axis.
 ///
-/// ```ignore
+/// ```
 /// use fornax::{Tensor, trace::scan};
 ///
 /// let xs = Tensor::from([1.0f32, 2.0, 3.0]);
@@ -188,16 +192,16 @@ fn scan_at<S: TensorTree, X: TensorTree, Y: TensorTree<Owned = Y>>(
     reverse: bool,
     location: Place,
 ) -> (S::Owned, Y) {
-    let types = signature(init, location);
-    let length = length_of(&signature(xs, location), location);
+    let types = signature(init, CARRY, location);
+    let length = length_of(&signature(xs, WALKED, location), location);
     let Some(parent) = enclosing(&[&leaves(init), &leaves(xs)], location) else {
         return scan_concrete(f, init, xs, reverse, location);
     };
     let region = Region::open(&parent, "body of scan", location);
-    let carry = region.inputs(init, "carry", location, |ty| ty.clone());
-    let x = region.inputs(xs, "x", location, |ty| TensorType::new(ty.dtype, &ty.shape[1..]));
-    let region = region.run(|| f(carry, x), location);
-    same_types(BODY_OF_SCAN, CARRIED, &types, &signature(&region.result.0, location), location);
+    let carry = region.inputs(init, CARRY, location, |ty| ty.clone());
+    let x = region.inputs(xs, WALKED, location, |ty| TensorType::new(ty.dtype, &ty.shape[1..]));
+    let region = region.run(|| f(carry, x), RESULT, location);
+    same_types(BODY_OF_SCAN, CARRIED, &types, &signature(&region.result.0, CARRY, location), location);
     let captured = region.trace.captured();
     let (carried, walked) =
         (values(&parent, &leaves(init), location), values(&parent, &leaves(xs), location));
@@ -238,7 +242,7 @@ fn scan_concrete<S: TensorTree, X: TensorTree, Y: TensorTree<Owned = Y>>(
     reverse: bool,
     location: Place,
 ) -> (S::Owned, Y) {
-    let types = signature(init, location);
+    let types = signature(init, CARRY, location);
     let length = leaves(xs).first().map_or(0, |x| x.shape()[0]);
     if length == 0 {
         return scan_nothing(f, init, xs, location);
@@ -248,9 +252,9 @@ fn scan_concrete<S: TensorTree, X: TensorTree, Y: TensorTree<Owned = Y>>(
     for step in 0..length {
         let at = if reverse { length - 1 - step } else { step };
         let (next, y) = f(carry, tree::map(xs, &mut |_, tensor| element(tensor, at)));
-        same_types(BODY_OF_SCAN, CARRIED, &types, &signature(&next, location), location);
+        same_types(BODY_OF_SCAN, CARRIED, &types, &signature(&next, CARRY, location), location);
         if let Some(first) = ys.first() {
-            let (first, y) = (signature(first, location), signature(&y, location));
+            let (first, y) = (signature(first, "y", location), signature(&y, "y", location));
             same_types("scan: the results of steps differ", ("first", "later"), &first, &y, location);
         }
         carry = next;
@@ -324,8 +328,8 @@ fn values(trace: &Arc<Trace>, tensors: &[Tensor], location: Place) -> Vec<ValueI
 
 /// Types and structure of a tree.
 #[track_caller]
-fn signature(tree: &impl TensorTree, location: Place) -> Signature {
-    Signature::of_results(tree, location).unwrap_or_else(|error| fail(error))
+fn signature(tree: &impl TensorTree, root: &'static str, location: Place) -> Signature {
+    Signature::named(tree, root, location).unwrap_or_else(|error| fail(error))
 }
 
 /// What a region captures of its parent, with the types.
@@ -368,10 +372,10 @@ impl Region {
 
     /// Traces its function; the tensors of the result are its outputs.
     #[track_caller]
-    fn run<R: TensorTree>(self, f: impl FnOnce() -> R, location: Place) -> Done<R> {
+    fn run<R: TensorTree>(self, f: impl FnOnce() -> R, root: &'static str, location: Place) -> Done<R> {
         let result = self.trace.enter(f);
         let values = values(&self.trace, &leaves(&result), location);
-        let types = signature(&result, location);
+        let types = signature(&result, root, location);
         self.trace.build(location, |builder| {
             for (i, value) in values.into_iter().enumerate() {
                 builder.output(&format!("y{i}"), value);

@@ -22,7 +22,7 @@ pub use error::TraceError;
 pub use stages::{Compiled, Lowered, Traced};
 
 pub(crate) use error::{fail, line_of};
-pub(crate) use recording::{Abstract, TracedValue, is_traced, record};
+pub(crate) use recording::{Abstract, TracedValue, is_traced, lifted, record};
 pub(crate) use signature::{Flat, Signature, listed};
 
 use crate::dim::Dim;
@@ -40,7 +40,7 @@ pub const CONSTANT_WARNING: usize = 16 << 20;
 /// whose extents may be symbolic. The function gets the tree with traced tensors. Inputs and outputs of the graph are named
 /// by the tensors' paths; an argument or result that is a tensor as a whole is `input` or `output`.
 ///
-/// ```ignore
+/// ```
 /// use fornax::{DType, Dim, Options, Tensor, trace};
 ///
 /// let batch = Dim::symbol("batch", 1..=512);
@@ -48,7 +48,7 @@ pub const CONSTANT_WARNING: usize = 16 << 20;
 /// let traced = trace(|x: Tensor| x.matmul(&w).relu(), Tensor::spec(DType::F32, [batch, Dim::from(2)]))?;
 /// let compiled = traced.lower(&Options::default())?.compile(&Options::default())?;
 /// for rows in [1, 3] {
-///     let x = Tensor::ones(&[rows, 2], DType::F32)?;
+///     let x = Tensor::ones([rows, 2], DType::F32);
 ///     assert_eq!(compiled.call(&x)?, x.matmul(&w).relu());
 /// }
 /// # Ok::<(), fornax::Error>(())
@@ -108,7 +108,7 @@ impl Tensor {
     /// A type without elements, for [`trace()`] and [`crate::Jit::spec`]: a tensor of these extents, some of which may be
     /// symbolic.
     ///
-    /// ```ignore
+    /// ```
     /// use fornax::{DType, Dim, Tensor};
     ///
     /// let images = Tensor::spec(DType::F32, [Dim::symbol("batch", 1..), 3.into(), 224.into(), 224.into()]);

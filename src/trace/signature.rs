@@ -171,15 +171,16 @@ impl Signature {
         Signature::collect(tree, ROOTS[0], location)
     }
 
-    /// Of results.
+    /// Of a tree inside a trace; `root` is its name if it is one tensor.
     ///
     /// # Errors
     /// As [`Signature::of`].
-    pub(super) fn of_results(
+    pub(super) fn named(
         tree: &(impl TensorTree + ?Sized),
+        root: &'static str,
         location: &Location<'_>,
     ) -> Result<Self, TraceError> {
-        Signature::collect(tree, ROOTS[1], location)
+        Signature::collect(tree, root, location)
     }
 
     fn collect(
