@@ -212,6 +212,31 @@ fn large_constants_are_shared_by_regions() {
     agree(f, &x, &[tensors_of(&x)]);
 }
 
+#[test]
+fn regions_know_the_sizes_around_them() {
+    let f = |x: Tensor| {
+        let n = x.dim(0);
+        let zeros = || Tensor::scalar(0.0f32).broadcast_to((n.clone(), 2));
+        let fill = |v: Tensor| {
+            v.broadcast_to((n.clone(), 2)) + Tensor::scalar(1.0f32).broadcast_to([n.clone(), 1.into()])
+        };
+        let a = cond(&x.sum(.., false).gt(0.0), |_: Tensor| zeros(), fill, Tensor::scalar(2.0f32));
+        let (b, ys) = scan(|h: Tensor, x: Tensor| (&h + &x, h.sum(0, false)), zeros(), &x);
+        (
+            a,
+            b,
+            ys,
+            while_loop(
+                |h: &Tensor| h.sum(.., false).lt(50.0),
+                |h: Tensor| h * 2.0 + fill(x.sum(.., false).abs()),
+                zeros(),
+            ),
+        )
+    };
+    let spec = Tensor::spec(DType::F32, [Dim::symbol("n", 1..), 2.into()]);
+    agree(f, spec, &[counting(&[3, 2]), counting(&[7, 2]), counting(&[1, 2])]);
+}
+
 /// What a traced function does wrong, which begins with the line of the call.
 #[track_caller]
 fn refused<O: TensorTree>(line: u32, f: impl Fn(Tensor) -> O, parts: &[&str]) {

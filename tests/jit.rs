@@ -140,6 +140,15 @@ fn the_cache_is_bounded() {
 }
 
 #[test]
+fn other_options_are_another_program() {
+    let f = jit(|x: Tensor| &x + &x).options(options());
+    f.call(t(&[1.0]));
+    let f = f.options(options().backend(Backend::Interp));
+    assert_eq!(f.call(t(&[1.0])), t(&[2.0]));
+    assert_eq!((f.compilations(), f.explain().count), (2, 2));
+}
+
+#[test]
 fn within_a_trace_it_is_part_of_it() {
     let f = jit(|x: Tensor| &x + &x).options(options());
     let traced = trace(|x: Tensor| f.call(&f.call(&x)), t(&[1.0])).unwrap();

@@ -170,7 +170,8 @@ fn at_line<O: TensorTree>(line: u32, f: impl FnOnce(Tensor) -> O) -> String {
 
 #[test]
 fn reading_a_traced_value_names_the_line() {
-    let reads: [(&str, fn(&Tensor) -> u32); 5] = [
+    type Case = (&'static str, fn(&Tensor) -> u32);
+    let reads: [Case; 5] = [
         ("to_vec", |x| {
             let _ = x.to_vec::<f32>();
             line!() - 1
@@ -363,4 +364,14 @@ fn every_operation_names_the_line() {
             error(trace(|x: Tensor| f(&x), Tensor::spec(DType::F32, [Dim::symbol("n", 1..), 4.into()])));
         assert!(message.starts_with(&format!("tests/trace.rs:{line}: ")), "{name}: {message}");
     }
+}
+
+#[test]
+fn long_functions_need_no_deep_stack() {
+    let steps = 100_000;
+    let work = move || {
+        let traced = trace(|x: Tensor| (0..steps).fold(x, |x, i| x + f64::from(i % 7)), t(&[1.0])).unwrap();
+        assert!(traced.graph().nodes.len() > steps as usize);
+    };
+    std::thread::Builder::new().stack_size(512 << 10).spawn(work).unwrap().join().unwrap();
 }

@@ -125,7 +125,7 @@ impl<'a> Variant<'a> {
                 Kind::Tree => quote_spanned!(span=> __visitor.child(#step, #binding);),
                 Kind::Static => quote_spanned!(span=> __visitor.fixed(#step, #binding);),
                 Kind::Float => {
-                    quote_spanned!(span=> __visitor.float(#step, ::core::convert::From::from(*#binding));)
+                    quote_spanned!(span=> __visitor.float(#step, *#binding);)
                 }
             }
         });

@@ -32,6 +32,10 @@ impl<V: Clone> Cache<V> {
         self.limit = limit.max(1);
     }
 
+    pub(super) fn clear(&mut self) {
+        self.entries.clear();
+    }
+
     /// The value of that key for which `fits` holds.
     pub(super) fn get(&mut self, key: Key, fits: impl Fn(&V) -> bool) -> Option<V> {
         let entry = self.entries.iter_mut().find(|entry| entry.key == key && fits(&entry.value))?;

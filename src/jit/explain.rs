@@ -28,16 +28,19 @@ pub struct Compilation {
 pub struct Explanation {
     /// The function's name.
     pub function: String,
-    /// Its compilations.
+    /// How often it was compiled.
+    pub count: usize,
+    /// Its compilations, the last ones if there were very many.
     pub compilations: Vec<Compilation>,
 }
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.compilations.len();
+        let count = self.count;
         writeln!(f, "`{}` was compiled {count} time{}", self.function, if count == 1 { "" } else { "s" })?;
+        let first = count.saturating_sub(self.compilations.len()) + 1;
         for (i, c) in self.compilations.iter().enumerate() {
-            writeln!(f, "{}. at {}: {}", i + 1, c.location, c.reason)?;
+            writeln!(f, "{}. at {}: {}", first + i, c.location, c.reason)?;
             let ms = c.time.as_secs_f64() * 1e3;
             writeln!(f, "   for {}; {} kernels, {ms:.1} ms", c.arguments, c.kernels)?;
             c.warnings.iter().try_for_each(|warning| writeln!(f, "   warning: {warning}"))?;

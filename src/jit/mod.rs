@@ -22,7 +22,7 @@ use cache::Cache;
 
 /// Programs that a [`Jit`] keeps, unless [`Jit::cache_limit`] says otherwise.
 const CACHE_LIMIT: usize = 64;
-/// Compilations whose arguments are remembered, to say what a later one differs in.
+/// Compilations that are remembered, to say what a later one differs in.
 const REMEMBERED: usize = 256;
 
 /// A function that is traced and compiled at the first call with arguments of new types, and runs as native code. Made by
@@ -110,6 +110,7 @@ where
     /// Compiles and runs with these options. Fixed dims ([`Options::dim`]) must be symbols of every spec.
     #[must_use]
     pub fn options(self, options: Options) -> Self {
+        self.state().cache.clear();
         Jit { options, ..self }
     }
 
@@ -237,6 +238,10 @@ where
             Some(i) => self.specs[i].signature.types_text(),
             None => given.types_text(),
         };
+        if state.signatures.len() == REMEMBERED {
+            state.signatures.remove(0);
+            state.history.remove(0);
+        }
         state.history.push(Compilation {
             location: line_of(location),
             reason,
@@ -245,9 +250,6 @@ where
             time: start.elapsed(),
             warnings,
         });
-        if state.signatures.len() == REMEMBERED {
-            state.signatures.remove(0);
-        }
         state.signatures.push(given);
         state.cache.insert(spec.map_or(cache::Key::Types(digest), cache::Key::Spec), compiled.clone());
         Ok(compiled)
@@ -281,7 +283,7 @@ where
         self.compilations.load(Ordering::Relaxed)
     }
 
-    /// Each compilation with its reason: which argument differed from the calls before, how, and on which line of the
+    /// The compilations (the last 256) with their reasons: which argument differed from the calls before, how, and on which line of the
     /// source.
     ///
     /// ```
@@ -293,7 +295,8 @@ where
     /// assert!(f.explain().to_string().contains("`input` was f32[1] and is f32[2]"));
     /// ```
     pub fn explain(&self) -> Explanation {
-        Explanation { function: self.name.clone(), compilations: self.state().history.clone() }
+        let compilations = self.state().history.clone();
+        Explanation { function: self.name.clone(), count: self.compilations(), compilations }
     }
 
     fn state(&self) -> MutexGuard<'_, State<O>> {

@@ -139,8 +139,8 @@ impl<'a> Visitor<'_, 'a> {
     }
 
     /// A static field that is a floating-point number; equal means equal bits.
-    pub fn float(&mut self, step: Step, value: f64) {
-        self.at(step, Part::Float(value.to_bits()));
+    pub fn float(&mut self, step: Step, value: impl Into<f64>) {
+        self.at(step, Part::Float(value.into().to_bits()));
     }
 
     /// Which variant of an enum this is.
