@@ -172,8 +172,7 @@ fn assert_sums(path: &Path) {
 #[test]
 fn a_traced_function_is_saved_and_runs_from_its_file() {
     let folder = folder();
-    let checks: [(Traced<Tensor>, fn(&Path)); 2] = [(affine(), assert_affine), (sums(), assert_sums)];
-    for (function, check) in checks {
+    for (function, check) in [(affine(), assert_affine as fn(&Path)), (sums(), assert_sums)] {
         let graph = function.graph().clone();
         let paths = ["f.fnxb", "f.fnx"].map(|name| folder.path().join(name));
         paths.iter().for_each(|path| function.save(path).unwrap());

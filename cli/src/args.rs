@@ -58,8 +58,8 @@ pub struct RunArgs {
     /// Absolute tolerance for each element [default: 0 if --rtol is given]
     #[arg(long, value_name = "A", value_parser = tolerance, allow_hyphen_values = true, conflicts_with = "tol", requires = "expect")]
     pub atol: Option<f64>,
-    /// Where to write the outputs
-    #[arg(long, value_name = "OUT.npz")]
+    /// Where to write the outputs: as safetensors if the name ends so, else as an .npz
+    #[arg(long, value_name = "OUT")]
     pub outputs: Option<PathBuf>,
     /// Print how long each kernel takes
     #[arg(long)]

@@ -35,7 +35,11 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         profile(&kernels)?;
     }
     if let Some(path) = &args.outputs {
-        let written = io::write_npz(path, outputs.iter());
+        let safetensors = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("safetensors"));
+        let written = match safetensors {
+            true => io::save_safetensors(path, outputs.iter()),
+            false => io::write_npz(path, outputs.iter()),
+        };
         written.map_err(|e| Failure::input(format_args!("cannot write {}: {e}", path.display())))?;
     }
     match expected {

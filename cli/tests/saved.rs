@@ -22,6 +22,9 @@ fn a_model_is_saved_and_used_in_every_form() {
     let tensors = path("in.safetensors");
     fornax::io::save_safetensors(&tensors, arrays.iter().map(|(n, t)| (n.as_str(), t))).unwrap();
     let forms = [("a.fnxb", "inside"), ("b.fnxb", "beside"), ("c.fnx", "inside")];
+    let outputs = path("out.safetensors");
+    works(&["run", &onnx, "--inputs", &inputs, "--outputs", &outputs]);
+    assert!(works(&["run", &onnx, "--inputs", &inputs, "--expect", &outputs]).contains("PASS"));
     for (name, weights) in forms {
         let saved = path(name);
         works(&["dump", &onnx, "--stage", "graph", "-o", &saved, "--weights", weights]);

@@ -78,7 +78,7 @@ fn write_graph(out: &mut String, g: &Graph, with_data: bool) -> fmt::Result {
     out.push_str("}\n");
     for (name, literal) in large.found.into_iter().filter(|_| with_data) {
         write!(out, "data {name} ")?;
-        for b in little_endian(literal) {
+        for b in literal.little_endian() {
             write!(out, "{b:02x}")?;
         }
         out.push('\n');
@@ -265,18 +265,9 @@ fn element(l: &Literal, i: usize) -> String {
     }
 }
 
-/// The bytes of a literal in little-endian order of each element.
-fn little_endian(l: &Literal) -> Vec<u8> {
-    let mut bytes = l.bytes().to_vec();
-    if cfg!(target_endian = "big") {
-        bytes.chunks_mut(l.dtype().bytes()).for_each(|c| c.reverse());
-    }
-    bytes
-}
-
 /// FNV-1a with the 64-bit offset basis and prime (public domain, Fowler, Noll and Vo).
 fn hash(l: &Literal) -> u64 {
-    little_endian(l)
+    l.little_endian()
         .iter()
         .fold(0xcbf2_9ce4_8422_2325, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3))
 }

@@ -198,8 +198,16 @@ fn errors_say_what_is_wrong() {
         (|m| m.extents[0].terms[0].factors[0].args.clear(), "extent 0: a factor SYMBOL with 0 parts"),
         (|m| m.graphs[0].symbols.reverse(), "the graph is not valid: the symbols are"),
     ];
+    let chain: Change = |m| {
+        let first = m.graphs.len() as u32;
+        m.graphs[0].regions.push(first);
+        for k in 1..=40 {
+            m.graphs.push(proto::Graph { regions: vec![first + k], ..Default::default() });
+        }
+        m.graphs.push(Default::default());
+    };
     let whole = saved(&everything());
-    for (change, want) in cases {
+    for (change, want) in cases.iter().chain([&(chain, "regions are nested more than 32 deep")]) {
         let got = match loaded(&forged(&whole, change)) {
             Ok(_) => "no error".to_string(),
             Err(e) => e.to_string(),

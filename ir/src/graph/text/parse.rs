@@ -17,7 +17,7 @@ use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-/// Elements of a splat constant at most: a text of a few bytes must not ask for all memory.
+/// Bytes of all splat constants together at most: a text of a few bytes must not ask for all memory.
 const MAX_SPLAT_BYTES: usize = 1 << 30;
 
 /// Reads the text form and verifies the graph.
@@ -32,6 +32,7 @@ pub fn parse(text: &str) -> std::result::Result<Graph, TextError> {
         loc_ids: FxHashMap::default(),
         pending: vec![],
         node_places: vec![],
+        splat: 0,
         path: vec![],
         region_places: FxHashMap::default(),
     };
@@ -59,6 +60,8 @@ struct Parser<'t> {
     loc_ids: FxHashMap<String, LocId>,
     pending: Vec<Pending>,
     node_places: Vec<usize>,
+    /// Bytes of the splat constants so far.
+    splat: usize,
     /// The regions around the present line, from the outside.
     path: Vec<usize>,
     region_places: FxHashMap<Vec<usize>, usize>,
@@ -198,10 +201,10 @@ impl Parser<'_> {
             self.graph.consts.push(Const { literal: Literal::scalar(0u8), name });
             return Ok(());
         } else if self.s.eat_word("splat") {
-            if total > MAX_SPLAT_BYTES {
-                return self
-                    .s
-                    .error_at(place, format!("a splat of {total} bytes is more than {MAX_SPLAT_BYTES}"));
+            self.splat = self.splat.saturating_add(total);
+            if self.splat > MAX_SPLAT_BYTES {
+                let what = format!("with this splat of {total} bytes there are more than {MAX_SPLAT_BYTES}");
+                return self.s.error_at(place, what);
             }
             let one = element_bytes(self.element(dtype)?);
             one.repeat(total / dtype.bytes())
@@ -411,13 +414,10 @@ impl Parser<'_> {
             };
             let place = self.s.place();
             let digits = if p.shape.contains(&0) { "" } else { self.s.word("hexadecimal digits")? };
-            let Some(mut bytes) = from_hex(digits) else {
+            let Some(bytes) = from_hex(digits) else {
                 return self.s.error_at(place, "data must be an even number of hexadecimal digits");
             };
-            if cfg!(target_endian = "big") {
-                bytes.chunks_mut(p.dtype.bytes()).for_each(|c| c.reverse());
-            }
-            let literal = match Literal::from_bytes(p.dtype, &p.shape, Bytes::from(bytes)) {
+            let literal = match Literal::from_little_endian(p.dtype, &p.shape, Bytes::from(bytes)) {
                 Ok(l) => l,
                 Err(e) => return self.s.error_at(place, e.to_string()),
             };

@@ -257,5 +257,8 @@ fn a_huge_splat_is_refused() {
     let text =
         "graph \"g\" { c0: f64[1000000, 1000000] \"\" = splat 0.0 %0: f64[1000000, 1000000] = const c0 }";
     assert!(parse(text).unwrap_err().what.contains("splat"));
+    // Each alone would do.
+    let two = "graph \"g\" { c0: u8[2] \"\" = splat 7 c1: u8[1073741823] \"\" = splat 7 }";
+    assert!(parse(two).unwrap_err().what.contains("splat"));
     assert_eq!(ValueId(0).to_string(), "%0");
 }
