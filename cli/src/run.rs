@@ -44,9 +44,9 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     }
     match expected {
         Some((path, expected)) => compare::report(&outputs, &expected, path, args.tolerance()),
-        None => {
-            outputs.iter().try_for_each(|(name, tensor)| output::line(format_args!("{name}: {tensor:?}")))
-        }
+        None => outputs.iter().try_for_each(|(name, tensor)| {
+            output::line(format_args!("{name}: {}\n{tensor}", output::type_of(tensor)))
+        }),
     }
 }
 
