@@ -25,6 +25,8 @@ use crate::options::Options;
 pub enum Stage {
     /// The graph as imported.
     Graph,
+    /// What the e-graph found, and what of it is used.
+    Rewrite,
     /// Which tensors are materialised, by which kernels.
     Plan,
     /// Kernels as loop nests, and their calls.
@@ -39,13 +41,14 @@ pub enum Stage {
 
 impl Stage {
     /// All stages, in order.
-    pub const ALL: [Stage; 6] =
-        [Stage::Graph, Stage::Plan, Stage::Kernels, Stage::Leaves, Stage::Clif, Stage::Asm];
+    pub const ALL: [Stage; 7] =
+        [Stage::Graph, Stage::Rewrite, Stage::Plan, Stage::Kernels, Stage::Leaves, Stage::Clif, Stage::Asm];
 
     /// The name on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Stage::Graph => "graph",
+            Stage::Rewrite => "rewrite",
             Stage::Plan => "plan",
             Stage::Kernels => "kernels",
             Stage::Leaves => "leaves",
@@ -100,6 +103,7 @@ pub fn dump_graph(graph: Graph, stage: Stage, options: &Options) -> Result<Strin
 pub(crate) fn text_of(lowered: &Lowered, stage: Stage, options: &Options) -> Result<String, Error> {
     match stage {
         Stage::Graph => return Ok(lowered.graph.to_string()),
+        Stage::Rewrite => return Ok(lowered.report.to_string()),
         Stage::Plan => return Ok(format!("{}\n{}", lowered.graph, lowered.plan.listing(&lowered.graph))),
         Stage::Kernels => {
             let mut text = lowered.program.to_string();

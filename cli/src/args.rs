@@ -175,8 +175,8 @@ pub struct TargetArgs {
     /// Who encodes innermost loops: clif
     #[arg(long, value_name = "LEAF", default_value = "clif")]
     pub leaf: Leaf,
-    /// Who plans kernels: greedy, or none (each operator its own)
-    #[arg(long, value_name = "OPTIMIZER", default_value = "greedy")]
+    /// Who plans kernels: egraph, greedy, or none (each operator its own)
+    #[arg(long, value_name = "OPTIMIZER", default_value = "egraph")]
     pub optimizer: Optimizer,
 }
 

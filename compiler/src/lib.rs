@@ -13,6 +13,8 @@ pub mod filetest;
 pub mod interp;
 mod native;
 pub mod plan;
+pub mod renumber;
+pub mod rewrite;
 pub mod schedule;
 
 pub use fornax_codegen as codegen;
@@ -58,8 +60,10 @@ pub enum Optimizer {
     /// Every operator is its own kernel.
     None,
     /// The greedy fuser.
-    #[default]
     Greedy,
+    /// Equality saturation, and a search by cost.
+    #[default]
+    EGraph,
 }
 
 impl std::str::FromStr for Optimizer {
@@ -68,7 +72,8 @@ impl std::str::FromStr for Optimizer {
         match s {
             "none" => Ok(Optimizer::None),
             "greedy" => Ok(Optimizer::Greedy),
-            _ => Err(format!("unknown optimizer `{s}`; known are none, greedy")),
+            "egraph" => Ok(Optimizer::EGraph),
+            _ => Err(format!("unknown optimizer `{s}`; known are none, greedy, egraph")),
         }
     }
 }
@@ -80,6 +85,8 @@ pub struct Options {
     pub optimizer: Optimizer,
     /// Only rewrites that keep every bit.
     pub strict: bool,
+    /// Rules that are left out, by name: for tests and ablations.
+    pub without: &'static [&'static str],
 }
 
 /// Where a constant lies in the weights.
@@ -104,6 +111,8 @@ pub struct Lowered {
     pub program: Program,
     /// What the weights hold.
     pub weights: Vec<WeightSource>,
+    /// What the rewriter did; empty for other optimizers.
+    pub report: rewrite::Report,
     /// Time from graph to program.
     pub optimize_time: Duration,
 }
@@ -113,16 +122,25 @@ pub struct Lowered {
 /// # Errors
 /// The graph is at fault, or this compiler.
 pub fn lower(graph: Graph, options: &Options) -> Result<Lowered, Error> {
-    lower_with(graph, options, |graph, cache| {
-        Ok(match options.optimizer {
-            Optimizer::None => Plan::unfused(graph),
-            Optimizer::Greedy => plan::greedy::plan_with(graph, cache),
-        })
-    })
+    lower_by(graph, options, |graph, cache| planned(graph, options, cache))
+}
+
+/// The graph and plan of the optimizer that the options name.
+pub(crate) fn planned(
+    graph: Graph,
+    options: &Options,
+    cache: &schedule::Cache,
+) -> Result<rewrite::Rewritten, Error> {
+    let plan = match options.optimizer {
+        Optimizer::None => Plan::unfused(&graph),
+        Optimizer::Greedy => plan::greedy::plan_with(&graph, cache),
+        Optimizer::EGraph => return rewrite::rewrite(graph, options, cache),
+    };
+    Ok(rewrite::Rewritten { graph, plan, report: rewrite::Report::default() })
 }
 
 /// As [`lower`], planned by the caller, who is given the canonical graph and what is known of its groups.
-/// Each region is planned before the graph around it.
+/// Regions are planned after the graph around them.
 ///
 /// # Errors
 /// As [`lower`]; a plan that is none, or has a group that is no kernel, is an internal error.
@@ -131,25 +149,43 @@ pub fn lower_with(
     options: &Options,
     mut planner: impl FnMut(&Graph, &schedule::Cache) -> Result<Plan, Error>,
 ) -> Result<Lowered, Error> {
+    lower_by(graph, options, |graph, cache| {
+        let plan = planner(&graph, cache)?;
+        Ok(rewrite::Rewritten { graph, plan, report: rewrite::Report::default() })
+    })
+}
+
+/// As [`lower`], rewritten and planned by the caller, who gets the canonical graph.
+pub(crate) fn lower_by(
+    graph: Graph,
+    options: &Options,
+    mut rewrite: impl FnMut(Graph, &schedule::Cache) -> Result<rewrite::Rewritten, Error>,
+) -> Result<Lowered, Error> {
     let start = Instant::now();
     let canonical = canonicalize::CanonicalizeOptions { strict: options.strict, ..Default::default() };
-    let graph = canonicalize::canonicalize(graph, &canonical)?;
+    let graph = canonicalize::canonicalize(renumber::renumber(&graph), &canonical)?;
     let cache = schedule::Cache::new(&graph);
-    let plan = plan_inside_out(&graph, &mut |g| planner(g, &cache))?;
+    let rewrite::Rewritten { graph, plan, report } = outside_in(graph, &mut |g| rewrite(g, &cache))?;
     let (program, weights) = assemble::assemble(&graph, &plan, &cache)?;
     let optimize_time = start.elapsed();
     tracing::debug!(kernels = program.calls.len(), ?optimize_time, "lowered {}", graph.name);
-    Ok(Lowered { graph, plan, program, weights, optimize_time })
+    Ok(Lowered { graph, plan, program, weights, report, optimize_time })
 }
 
-/// Plans a graph and its regions, innermost first.
-fn plan_inside_out(
-    graph: &Graph,
-    planner: &mut dyn FnMut(&Graph) -> Result<Plan, Error>,
-) -> Result<Plan, Error> {
-    let regions = graph.regions.iter().map(|r| plan_inside_out(r, planner));
-    let regions = regions.collect::<Result<_, _>>()?;
-    Ok(Plan { regions, ..planner(graph)? })
+/// Rewrites a graph, then its regions.
+fn outside_in(
+    graph: Graph,
+    rewrite: &mut dyn FnMut(Graph) -> Result<rewrite::Rewritten, Error>,
+) -> Result<rewrite::Rewritten, Error> {
+    let mut made = rewrite(graph)?;
+    let mut plans = vec![];
+    for region in &mut made.graph.regions {
+        let inner = outside_in(std::mem::take(region), rewrite)?;
+        *region = inner.graph;
+        plans.push(inner.plan);
+    }
+    made.plan.regions = plans;
+    Ok(made)
 }
 
 impl WeightSource {

@@ -26,9 +26,9 @@ fn agree(name: &str, g: &Graph, args: &[Literal]) -> usize {
     let shapes: Vec<_> = args.iter().map(|a| (a.shape(), a.dtype())).collect();
     let bound = graph::interp::bind(g, &shapes).unwrap();
     let mut kernels = 0;
-    for optimizer in [Optimizer::None, Optimizer::Greedy] {
-        let lowered =
-            lower(g.clone(), &Options { optimizer, strict: false }).unwrap_or_else(|e| panic!("{name}: {e}"));
+    for optimizer in [Optimizer::None, Optimizer::Greedy, Optimizer::EGraph] {
+        let lowered = lower(g.clone(), &Options { optimizer, ..Options::default() })
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
         on_kernels(&format!("{name}, {optimizer:?}"), &lowered, bound.values(), args, &want);
         kernels = lowered.program.calls.len();
         native(name, lowered, bound.values(), args, &want);

@@ -11,7 +11,7 @@ use std::cell::Cell;
 const MAX_DEPTH: usize = 16;
 
 /// One element of a literal.
-pub(super) fn element(l: &Literal, i: usize) -> Scalar {
+pub(crate) fn element(l: &Literal, i: usize) -> Scalar {
     let n = l.dtype().bytes();
     let mut word = [0u8; 8];
     let bytes = &l.bytes()[i * n..][..n];
@@ -25,8 +25,19 @@ pub(super) fn element(l: &Literal, i: usize) -> Scalar {
     Scalar::new(l.dtype(), bits)
 }
 
+/// The rank-0 literal of a scalar.
+pub(crate) fn scalar_literal(s: Scalar) -> Literal {
+    let n = s.dtype.bytes();
+    let all = s.bits.to_le_bytes();
+    let mut part = all[..n].to_vec();
+    if cfg!(target_endian = "big") {
+        part.reverse();
+    }
+    Literal::from_bytes(s.dtype, &[], part.into()).expect("one element")
+}
+
 /// The value of all elements, if they are equal bit for bit and there is one at least.
-pub(super) fn uniform_literal(l: &Literal) -> Option<Scalar> {
+pub(crate) fn uniform_literal(l: &Literal) -> Option<Scalar> {
     let n = l.dtype().bytes();
     let bytes = l.bytes();
     // Each element equals the one before it.
@@ -35,7 +46,7 @@ pub(super) fn uniform_literal(l: &Literal) -> Option<Scalar> {
 }
 
 /// The value of all elements of a constant or of a view that only repeats or moves constant elements.
-pub(super) fn uniform(g: &Graph, mut v: ValueId) -> Option<Scalar> {
+pub(crate) fn uniform(g: &Graph, mut v: ValueId) -> Option<Scalar> {
     for _ in 0..MAX_DEPTH {
         let node = g.node(v);
         match &node.op {
@@ -51,7 +62,7 @@ pub(super) fn uniform(g: &Graph, mut v: ValueId) -> Option<Scalar> {
 }
 
 /// Whether a value is a constant or a broadcast one.
-pub(super) fn is_constant(g: &Graph, v: ValueId) -> bool {
+pub(crate) fn is_constant(g: &Graph, v: ValueId) -> bool {
     let node = g.node(v);
     match node.op {
         Op::Const(_) => true,
@@ -62,7 +73,7 @@ pub(super) fn is_constant(g: &Graph, v: ValueId) -> bool {
 
 /// The result of an operator on concrete operands; `None` where it depends on symbols, reads out of
 /// range or cannot be computed.
-pub(super) fn evaluate(op: &Op, ty: &TensorType, operands: &[&Literal]) -> Option<Literal> {
+pub(crate) fn evaluate(op: &Op, ty: &TensorType, operands: &[&Literal]) -> Option<Literal> {
     let shape = ty.const_shape()?;
     let index_error = Cell::new(false);
     let cx = EvalCx {
@@ -78,7 +89,7 @@ pub(super) fn evaluate(op: &Op, ty: &TensorType, operands: &[&Literal]) -> Optio
 }
 
 /// f64 values rounded once to a dtype.
-pub(super) fn rounded(dtype: DType, shape: &[usize], values: Vec<f64>) -> Option<Literal> {
+pub(crate) fn rounded(dtype: DType, shape: &[usize], values: Vec<f64>) -> Option<Literal> {
     let wide = Literal::from_vec(shape, values).ok()?;
     if dtype == DType::F64 {
         return Some(wide);
@@ -89,16 +100,16 @@ pub(super) fn rounded(dtype: DType, shape: &[usize], values: Vec<f64>) -> Option
 
 /// A constant that varies along one axis at most.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct AxisConstant {
+pub(crate) struct AxisConstant {
     /// The axis; `None` if all elements are equal.
-    pub(super) axis: Option<usize>,
+    pub(crate) axis: Option<usize>,
     /// One value, or one for each place along the axis.
-    pub(super) values: Vec<f64>,
+    pub(crate) values: Vec<f64>,
 }
 
 /// Reads a value made of a constant by views as one that varies along one axis at most. The
 /// constant itself must have one extent that is not 1 at most.
-pub(super) fn axis_constant(g: &Graph, v: ValueId) -> Option<AxisConstant> {
+pub(crate) fn axis_constant(g: &Graph, v: ValueId) -> Option<AxisConstant> {
     // The views from the outside in, then the axis from the inside out.
     let mut views = vec![];
     let mut at = v;
@@ -139,7 +150,7 @@ pub(super) fn axis_constant(g: &Graph, v: ValueId) -> Option<AxisConstant> {
 
 /// A bound of the absolute values of a value made of constants; `None` if there is none, or if an
 /// element may be infinite or NaN.
-pub(super) fn magnitude(g: &Graph, v: ValueId) -> Option<f64> {
+pub(crate) fn magnitude(g: &Graph, v: ValueId) -> Option<f64> {
     magnitude_below(g, v, MAX_DEPTH)
 }
 

@@ -13,7 +13,7 @@
 
 mod affine;
 mod batch_norm;
-mod constant;
+pub(crate) mod constant;
 mod dead_code;
 mod dequantize;
 mod fold;

@@ -2,6 +2,8 @@
 //! interpreter, and native code.
 
 use super::stage::lower_merged;
+use crate::canonicalize::{CanonicalizeOptions, canonicalize};
+use crate::rewrite::differential;
 use crate::{Lowered, Optimizer, Options, interp};
 use fornax_codegen::{self as codegen, Cpu, Leaf, Target};
 use fornax_ir::graph::interp::{Bindings, InterpError, bind, run};
@@ -56,12 +58,18 @@ pub(super) fn agree(
         },
         Err(e) => return Err(e.to_string()),
     };
-    let mut ways = vec![(Optimizer::None, &[][..]), (Optimizer::Greedy, &[][..])];
+    let canonical = CanonicalizeOptions { strict, ..Default::default() };
+    let canonical = canonicalize(graph.clone(), &canonical).map_err(|e| e.to_string())?;
+    if reference.refused.is_none() {
+        differential::check(&canonical, args, strict).map_err(|e| format!("e-graph: {e}"))?;
+    }
+    let mut ways =
+        vec![(Optimizer::None, &[][..]), (Optimizer::Greedy, &[][..]), (Optimizer::EGraph, &[][..])];
     if !merges.is_empty() {
         ways.push((Optimizer::Greedy, merges));
     }
     for (optimizer, merges) in ways {
-        let options = Options { optimizer, strict };
+        let options = Options { optimizer, strict, ..Options::default() };
         let plan = || lower_merged(graph.clone(), &options, merges).map_err(|e| e.to_string());
         let merged = if merges.is_empty() { "" } else { ", kernels merged" };
         let name = format!("optimizer {optimizer:?}{merged}").to_lowercase();

@@ -4,8 +4,7 @@ use super::agree;
 use super::directive::{Kind, Test};
 use super::{Failure, values};
 use crate::canonicalize::{CanonicalizeOptions, canonicalize};
-use crate::plan::Plan;
-use crate::{Error, Lowered, Optimizer, Options, lower_with};
+use crate::{Error, Lowered, Options, lower_by, planned};
 use fornax_codegen::driver::define_kernel;
 use fornax_codegen::leaf::Clif;
 use fornax_codegen::{Cpu, Target};
@@ -60,23 +59,20 @@ pub(super) fn lower_merged(
     options: &Options,
     merges: &[(usize, usize)],
 ) -> Result<Lowered, Error> {
-    lower_with(graph, options, |graph, _| {
-        let mut plan = match options.optimizer {
-            Optimizer::None => Plan::unfused(graph),
-            Optimizer::Greedy => crate::plan::greedy::plan(graph),
-        };
+    lower_by(graph, options, |graph, cache| {
+        let mut made = planned(graph, options, cache)?;
         for &(a, b) in merges {
-            plan = plan.merge(graph, a, b).map_err(|why| Error::Internal {
+            made.plan = made.plan.merge(&made.graph, a, b).map_err(|why| Error::Internal {
                 stage: "plan",
                 what: format!("k{a} and k{b} are no kernel together: {why}"),
             })?;
         }
-        Ok(plan)
+        Ok(made)
     })
 }
 
 fn schedule(test: &Test, graph: Graph) -> Result<Output, Failure> {
-    let options = Options { optimizer: test.optimizer, strict: test.strict };
+    let options = Options { optimizer: test.optimizer, strict: test.strict, ..Options::default() };
     let lowered = lower_merged(graph, &options, &test.merges).map_err(whole)?;
     let mut text = format!("{}{}", lowered.plan.listing(&lowered.graph), lowered.program);
     for k in &lowered.program.kernels {

@@ -45,6 +45,8 @@ struct Use {
 struct Fuser<'g> {
     graph: &'g Graph,
     cache: &'g Cache,
+    /// Values that kernels may compute where they use them.
+    inlinable: &'g dyn Fn(ValueId) -> bool,
     groups: Vec<Group>,
     uses: Vec<SmallVec<[Use; 2]>>,
     stored: Vec<bool>,
@@ -60,9 +62,16 @@ pub fn plan(graph: &Graph) -> Plan {
 
 /// As [`plan`], with what is known of the graph's groups.
 pub fn plan_with(graph: &Graph, cache: &Cache) -> Plan {
+    plan_where(graph, cache, &|_| true)
+}
+
+/// Plans a graph in which only some values may be computed where they are used; the others are
+/// stored. Counters and reshapes, which never need memory, are no part of the question.
+pub fn plan_where(graph: &Graph, cache: &Cache, inlinable: &dyn Fn(ValueId) -> bool) -> Plan {
     let mut f = Fuser {
         graph,
         cache,
+        inlinable,
         groups: vec![],
         uses: vec![SmallVec::new(); graph.nodes.len()],
         stored: vec![false; graph.nodes.len()],
@@ -106,7 +115,8 @@ impl Fuser<'_> {
             return;
         }
         let uses = self.uses[v.index()].clone();
-        if self.stored[v.index()] || uses.is_empty() || !self.inline(v, &uses) {
+        let may = (self.inlinable)(v) && !self.stored[v.index()] && !uses.is_empty();
+        if !may || !self.inline(v, &uses) {
             self.new_group(v);
         }
     }

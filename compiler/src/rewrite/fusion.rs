@@ -1,0 +1,351 @@
+//! Fusion as a search over load or inline: from the greedy plan on, moves that make kernels cheaper.
+//!
+//! - *Split*: a value that a kernel computes on its way is stored, and what follows loads it. Pays where
+//!   the rest does not suit the loops of the first part, as an expensive epilogue does not suit tiles
+//!   that leave many points over.
+//! - *Join*: a stored value is computed by all kernels that load it. Pays where that is cheaper than
+//!   memory.
+//! - *Merge*: two kernels over the same elements, of which one loads what the other stores or both load
+//!   the same tensor, become one that stores what both do. Pays by one start and one reading less.
+//!
+//! A kernel's cost depends on nothing but its group, so a move costs what the kernels it makes do, less
+//! those it replaces. `schedule::lower` says what a kernel can be. Moves are tried in the order of the
+//! values, until a round brings nothing or the fuel is spent.
+
+use super::cost::Profile;
+use crate::plan::{Group, Plan, storage};
+use crate::schedule::Cache;
+use fornax_ir::graph::ops::OpClass;
+use fornax_ir::graph::{Graph, Op, ValueId};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+/// Kernels that are lowered for each kernel of the plan, at most.
+const FUEL: usize = 6;
+/// Rounds over all kernels.
+const ROUNDS: usize = 2;
+/// A move must save this part of what it replaces, and so many nanoseconds.
+const MARGIN: (f64, f64) = (0.05, 300.0);
+/// Places at which one kernel is split for trial, at most.
+const MAX_SPLITS: usize = 4;
+/// Kernels that a joined value may be repeated in, at most.
+const MAX_JOINS: usize = 4;
+/// Partners that a kernel is merged with for trial, at most.
+const MAX_PARTNERS: usize = 3;
+/// Tensors that one kernel stores, at most.
+const MAX_STORES: usize = 4;
+
+/// A kernel of the plan in the making.
+struct Kernel {
+    group: Group,
+    cost: f64,
+    /// Tensors it loads.
+    loads: Vec<ValueId>,
+}
+
+/// What a search did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Moves {
+    /// Kernels that were split.
+    pub splits: usize,
+    /// Values that are computed where they were loaded.
+    pub joins: usize,
+    /// Pairs of kernels that became one that stores what both do.
+    pub merges: usize,
+    /// Kernels that were lowered for trial.
+    pub tried: usize,
+}
+
+struct Search<'g> {
+    graph: &'g Graph,
+    cache: &'g Cache,
+    profile: &'g Profile,
+    inlinable: &'g dyn Fn(ValueId) -> bool,
+    kernels: Vec<Option<Kernel>>,
+    /// The kernel that stores a value.
+    maker: FxHashMap<ValueId, usize>,
+    /// The kernels that load a value.
+    users: FxHashMap<ValueId, FxHashSet<usize>>,
+    outputs: FxHashSet<ValueId>,
+    moves: Moves,
+    fuel: usize,
+}
+
+/// Improves a plan.
+pub fn improve(
+    graph: &Graph,
+    cache: &Cache,
+    mut plan: Plan,
+    profile: &Profile,
+    inlinable: &dyn Fn(ValueId) -> bool,
+) -> (Plan, Moves) {
+    let fuel = plan.groups.len() * FUEL;
+    let outputs = graph.outputs.iter().map(|o| storage(graph, o.value)).collect();
+    let mut search = Search {
+        graph,
+        cache,
+        profile,
+        inlinable,
+        kernels: vec![],
+        maker: FxHashMap::default(),
+        users: FxHashMap::default(),
+        outputs,
+        moves: Moves::default(),
+        fuel,
+    };
+    let (mut rest, mut copies) = (vec![], vec![]);
+    for group in std::mem::take(&mut plan.groups) {
+        if group.copy_to.is_some() {
+            copies.push(group);
+        } else if let Some(kernel) = search.kernel(group.clone()) {
+            search.insert(kernel);
+        } else {
+            rest.push(group);
+        }
+    }
+    for _ in 0..ROUNDS {
+        let before = search.moves;
+        search.round();
+        let kept = |m: Moves| (m.splits, m.joins, m.merges);
+        if kept(before) == kept(search.moves) {
+            break;
+        }
+    }
+    let kept = search.kernels.into_iter().flatten().map(|k| k.group);
+    let mut plan = Plan { groups: kept.chain(rest).collect(), ..plan };
+    plan.groups.extend(copies);
+    plan.sort(graph).expect("no move makes a cycle");
+    (plan, search.moves)
+}
+
+impl Search<'_> {
+    fn op(&self, v: ValueId) -> &Op {
+        &self.graph.node(v).op
+    }
+
+    fn kernel(&self, group: Group) -> Option<Kernel> {
+        let loads = group.loads(self.graph);
+        let cost = self.profile.group(self.graph, self.cache, &group).ok()?;
+        let loads = loads.into_iter().filter(|v| !matches!(self.op(*v), Op::Const(_))).collect();
+        Some(Kernel { group, cost, loads })
+    }
+
+    /// As [`Search::kernel`], for trial.
+    fn trial(&mut self, group: Group) -> Option<Kernel> {
+        self.fuel = self.fuel.checked_sub(1)?;
+        self.moves.tried += 1;
+        self.kernel(group)
+    }
+
+    fn insert(&mut self, kernel: Kernel) {
+        let k = self.kernels.len();
+        kernel.group.stored().for_each(|v| {
+            self.maker.insert(v, k);
+        });
+        for &v in &kernel.loads {
+            self.users.entry(v).or_default().insert(k);
+        }
+        self.kernels.push(Some(kernel));
+    }
+
+    fn remove(&mut self, k: usize) {
+        let Some(kernel) = self.kernels[k].take() else { return };
+        for v in kernel.group.stored() {
+            if self.maker.get(&v) == Some(&k) {
+                self.maker.remove(&v);
+            }
+        }
+        for v in &kernel.loads {
+            if let Some(users) = self.users.get_mut(v) {
+                users.remove(&k);
+            }
+        }
+    }
+
+    fn round(&mut self) {
+        let mut order: Vec<(ValueId, usize)> = self.maker.iter().map(|(v, k)| (*v, *k)).collect();
+        order.sort();
+        for (root, k) in order {
+            if self.maker.get(&root) == Some(&k) && !self.join(root, k) && !self.merge(k) {
+                self.split(k);
+            }
+        }
+    }
+
+    fn pays(before: f64, after: f64) -> bool {
+        before - after > (before * MARGIN.0).max(MARGIN.1)
+    }
+
+    /// Computes a stored value in all kernels that load it.
+    fn join(&mut self, v: ValueId, k: usize) -> bool {
+        let Some(kernel) = &self.kernels[k] else { return false };
+        let own = kernel.group.clone();
+        let contraction = |v: &ValueId| self.op(*v).class() == OpClass::Contraction;
+        let simple =
+            own.also.is_empty() && own.locals.is_empty() && !own.members.iter().chain([&v]).any(contraction);
+        if self.outputs.contains(&v) || !simple || !(self.inlinable)(v) {
+            return false;
+        }
+        let mut users: Vec<usize> = self.users.get(&v).into_iter().flatten().copied().collect();
+        users.sort();
+        if users.is_empty() || users.len() > MAX_JOINS {
+            return false;
+        }
+        let mut before = kernel.cost;
+        let mut made = vec![];
+        for &u in &users {
+            let Some(user) = &self.kernels[u] else { return false };
+            before += user.cost;
+            let mut group = user.group.clone();
+            group.members.insert(v);
+            group.members.extend(own.members.iter().copied());
+            let Some(new) = self.trial(group) else { return false };
+            made.push(new);
+        }
+        if !Self::pays(before, made.iter().map(|m| m.cost).sum()) {
+            return false;
+        }
+        self.remove(k);
+        users.iter().for_each(|&u| self.remove(u));
+        made.into_iter().for_each(|m| self.insert(m));
+        self.moves.joins += 1;
+        true
+    }
+
+    /// Makes a kernel and one that loads what it stores, or loads what it loads, one.
+    fn merge(&mut self, k: usize) -> bool {
+        let Some(kernel) = &self.kernels[k] else { return false };
+        let (group, cost) = (kernel.group.clone(), kernel.cost);
+        if group.stored().count() >= MAX_STORES {
+            return false;
+        }
+        for u in self.partners(k) {
+            let Some(other) = &self.kernels[u] else { continue };
+            let before = cost + other.cost;
+            let Some(both) = group.merged(&other.group) else { continue };
+            if self.feeds_around(k, u) || self.feeds_around(u, k) {
+                continue;
+            }
+            let Some(new) = self.trial(both) else { continue };
+            if Self::pays(before, new.cost) {
+                self.remove(k);
+                self.remove(u);
+                self.insert(new);
+                self.moves.merges += 1;
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Kernels over as many elements that load what a kernel stores, then those that load what it loads.
+    fn partners(&self, k: usize) -> Vec<usize> {
+        let Some(kernel) = &self.kernels[k] else { return vec![] };
+        let elements = |g: &Group| self.graph.ty(g.root).elements();
+        let own = elements(&kernel.group);
+        let mut found: Vec<usize> = vec![];
+        let near = kernel.group.stored().chain(kernel.loads.iter().copied());
+        for v in near.collect::<Vec<_>>() {
+            let mut users: Vec<usize> = self.users.get(&v).into_iter().flatten().copied().collect();
+            users.sort();
+            for u in users {
+                let Some(other) = &self.kernels[u] else { continue };
+                let few = other.group.stored().count() < MAX_STORES;
+                if u != k && few && !found.contains(&u) && elements(&other.group) == own {
+                    found.push(u);
+                }
+            }
+        }
+        found.truncate(MAX_PARTNERS);
+        found
+    }
+
+    /// Whether what `from` stores reaches `to` through a third kernel.
+    fn feeds_around(&self, from: usize, to: usize) -> bool {
+        let Some(target) = &self.kernels[to] else { return false };
+        let last = target.group.root;
+        let mut seen = FxHashSet::default();
+        let mut open: Vec<usize> = self.direct_users(from).filter(|&u| u != to).collect();
+        while let Some(k) = open.pop() {
+            if k == to {
+                return true;
+            }
+            let Some(kernel) = &self.kernels[k] else { continue };
+            // What is stored later than the target's own value cannot lead to it.
+            let first = kernel.group.stored().min();
+            if first.is_some_and(|v| v < last) && seen.insert(k) {
+                open.extend(self.direct_users(k));
+            }
+        }
+        false
+    }
+
+    fn direct_users(&self, k: usize) -> impl Iterator<Item = usize> + '_ {
+        let stored = self.kernels[k].iter().flat_map(|kernel| kernel.group.stored());
+        stored.flat_map(|v| self.users.get(&v).into_iter().flatten().copied())
+    }
+
+    /// Stores a value that a kernel computes on its way, where that is cheapest.
+    fn split(&mut self, k: usize) {
+        let Some(kernel) = &self.kernels[k] else { return };
+        let (group, before) = (kernel.group.clone(), kernel.cost);
+        if group.members.is_empty() || !group.locals.is_empty() || !group.also.is_empty() {
+            return;
+        }
+        let mut best: Option<(f64, Kernel, Kernel)> = None;
+        for at in self.places(&group) {
+            let (first, second) = self.cut(&group, at);
+            let (Some(first), Some(second)) = (self.trial(first), self.trial(second)) else { continue };
+            let cost = first.cost + second.cost;
+            if best.as_ref().is_none_or(|b| cost < b.0) {
+                best = Some((cost, first, second));
+            }
+        }
+        if let Some((cost, first, second)) = best
+            && Self::pays(before, cost)
+        {
+            self.remove(k);
+            self.insert(first);
+            self.insert(second);
+            self.moves.splits += 1;
+        }
+    }
+
+    /// Values of a kernel at which it may be split: what follows its contraction, nearest first, and
+    /// the stored operand of its last reduction.
+    fn places(&self, group: &Group) -> Vec<ValueId> {
+        let elements = self.graph.ty(group.root).elements();
+        let mut members: Vec<ValueId> = group.members.iter().copied().collect();
+        members.sort();
+        let anchor = members.iter().rposition(|&m| self.op(m).class() == OpClass::Contraction);
+        let Some(anchor) = anchor else { return vec![] };
+        let computes = |v: ValueId| matches!(self.op(v).class(), OpClass::Elementwise | OpClass::Contraction);
+        let after = members[anchor..].iter().copied();
+        let fits = after.filter(|&v| computes(v) && self.graph.ty(v).elements() == elements);
+        fits.take(MAX_SPLITS).collect()
+    }
+
+    /// The kernel that stores `at`, and the one that goes on from there.
+    fn cut(&self, group: &Group, at: ValueId) -> (Group, Group) {
+        let mut first = Group::new(at);
+        let mut open = vec![at];
+        while let Some(v) = open.pop() {
+            for &i in &self.graph.node(v).inputs {
+                let s = storage(self.graph, i);
+                if group.members.contains(&s) && first.members.insert(s) {
+                    open.push(s);
+                }
+            }
+        }
+        let mut second = Group::new(group.root);
+        let mut open = vec![group.root];
+        while let Some(v) = open.pop() {
+            for &i in &self.graph.node(v).inputs {
+                let s = storage(self.graph, i);
+                if s != at && group.members.contains(&s) && second.members.insert(s) {
+                    open.push(s);
+                }
+            }
+        }
+        (first, second)
+    }
+}
