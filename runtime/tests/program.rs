@@ -393,3 +393,51 @@ mod computed {
         assert!(matches!(odd, Err(RunError::Alignment { alignment: 4, .. })));
     }
 }
+
+/// y[n] = x[n, 3] summed by rows, on the caller's thread, without scratch.
+unsafe extern "C" fn run_plainly(args: *const FnxArgs) -> i32 {
+    // SAFETY: the arguments follow the ABI.
+    unsafe {
+        let args = &*args;
+        let (x, y) = ((*args.inputs).cast::<f32>(), (*args.outputs).cast::<f32>());
+        for row in 0..*args.dims as usize {
+            *y.add(row) = (0..3).map(|k| *x.add(row * 3 + k)).sum();
+        }
+        if *args.dims == 2 { FNX_SHAPE } else { FNX_OK }
+    }
+}
+
+unsafe extern "C" fn no_scratch(_: *const i64, _: u32) -> usize {
+    0
+}
+
+#[test]
+fn a_small_program_runs_without_a_workspace_and_every_check_holds() {
+    let entry = Entry { abi_version: ABI_VERSION, run: run_plainly, scratch_bytes: no_scratch };
+    // SAFETY: both functions are static and follow `io`.
+    let plain = unsafe { Instance::new(entry, io(), Arc::new(()), options(1, None)) }.unwrap();
+    let x = bytes([1.0, 2.0, 3.0]);
+    let mut y = bytes([0.0]);
+    let before = ALLOCATIONS.get();
+    plain.run_small(&[1], &[x.as_slice()], &mut [y.as_mut_slice()]).unwrap();
+    assert_eq!(ALLOCATIONS.get(), before);
+    assert_eq!(y.as_slice(), bytes([6.0]).as_slice());
+    // One that needs scratch goes the usual way.
+    make(options(1, None)).run_small(&[1], &[x.as_slice()], &mut [y.as_mut_slice()]).unwrap();
+    assert_eq!(y.as_slice(), bytes([321.0]).as_slice());
+
+    let (long, mut short) = (bytes([0.0; 6]), bytes([0.0]));
+    let wrong = plain.run_small(&[2], &[long.as_slice()], &mut [short.as_mut_slice()]).unwrap_err();
+    assert!(matches!(&wrong, RunError::Length { tensor, expected: 8, found: 4 } if tensor == "y"), "{wrong}");
+    let wrong = plain.run_small(&[1], &[&x.as_slice()[1..]], &mut [y.as_mut_slice()]).unwrap_err();
+    assert!(matches!(wrong, RunError::Length { expected: 12, found: 11, .. }), "{wrong}");
+    let odd = &long.as_slice()[2..14];
+    let wrong = plain.run_small(&[1], &[odd], &mut [y.as_mut_slice()]).unwrap_err();
+    assert!(matches!(wrong, RunError::Alignment { alignment: 4, .. }), "{wrong}");
+    assert!(plain.run_small(&[], &[x.as_slice()], &mut [y.as_mut_slice()]).is_err());
+    assert!(plain.run_small(&[1], &[], &mut [y.as_mut_slice()]).is_err());
+    assert!(plain.run_small(&[-1], &[x.as_slice()], &mut [y.as_mut_slice()]).is_err());
+    let mut pair = bytes([0.0; 2]);
+    let wrong = plain.run_small(&[2], &[long.as_slice()], &mut [pair.as_mut_slice()]).unwrap_err();
+    assert!(matches!(wrong, RunError::Program { code: FNX_SHAPE, .. }), "{wrong}");
+}

@@ -195,10 +195,11 @@ impl Array {
         if self.is_dense() {
             return Ok(self.clone());
         }
-        let storage = match self.dense.get() {
-            Some(copy) => (**copy).clone(),
-            None => self.copied()?,
-        };
+        if self.dense.get().is_none() {
+            // Another thread may have been faster.
+            let _ = self.dense.set(Arc::new(self.copied()?));
+        }
+        let storage = (**self.dense.get().expect("just made")).clone();
         Ok(Array::trusted(storage, self.dtype, self.shape.clone()))
     }
 

@@ -8,3 +8,4 @@ mod nn;
 mod reduce;
 mod reference;
 mod shape;
+mod traced;
