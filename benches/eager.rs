@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use fornax::{DType, Tensor, eager};
 
-/// The time of one call, in the fastest of several rounds of about 20 ms.
+/// The time of one call, in the fastest of many rounds, which are short so that some pass without interruption.
 fn measure(f: &dyn Fn() -> Tensor) -> f64 {
     let round = |count: u32| {
         let start = Instant::now();
@@ -23,10 +23,10 @@ fn measure(f: &dyn Fn() -> Tensor) -> f64 {
     };
     round(1);
     let mut count = 1;
-    while round(count) < Duration::from_millis(20) {
+    while round(count) < Duration::from_micros(200) {
         count *= 2;
     }
-    let best = (0..5).map(|_| round(count)).min().unwrap_or_default();
+    let best = (0..500).map(|_| round(count)).min().unwrap_or_default();
     best.as_secs_f64() * 1e9 / f64::from(count)
 }
 

@@ -95,39 +95,41 @@ pub(crate) fn fitting<T, E: std::fmt::Display>(
     }
 }
 
-/// Applies an operation: `body` adds it to a graph, `key` tells it from others. `body` depends on nothing but what the
-/// key holds and the types of the operands.
+/// Applies an operation of one result: `body` adds it to a graph, `key` tells it from others. `body` depends on nothing
+/// but what the key holds and the types of the operands.
 ///
 /// Panics at the caller's line when the operands don't fit.
 #[track_caller]
-pub(crate) fn apply(key: Key, operands: &[Operand<'_>], body: Body<'_>) -> Outputs {
+pub(crate) fn apply_one(key: Key, operands: &[Operand<'_>], body: Body<'_>) -> Tensor {
     let name = key.name;
+    if !operands.iter().any(trace::is_traced) {
+        return match run(key, operands, body) {
+            Ok(array) => array.into(),
+            Err(what) => fail(name, operands, &what),
+        };
+    }
     let spec = |o: &&Operand<'_>| matches!(o, Operand::Tensor(t) if matches!(t.repr(), Repr::Spec(_)));
     if let Some(Operand::Tensor(spec)) = operands.iter().find(spec) {
         trace::refuse_reading(spec);
     }
-    if operands.iter().any(trace::is_traced) {
-        let recorded = trace::record(operands, Location::caller(), body);
-        return fitting(name, operands, recorded.map_err(|error| error_text(name, &error)));
-    }
-    fitting(name, operands, run(key, operands, body)).into_iter().map(Tensor::from).collect()
+    let recorded = trace::record(operands, Location::caller(), body);
+    let mut outputs = fitting(name, operands, recorded.map_err(|error| error_text(name, &error)));
+    outputs.pop().expect("an operation has a result")
 }
 
-/// As [`apply`], of an operation with one result.
-#[track_caller]
-pub(crate) fn apply_one(key: Key, operands: &[Operand<'_>], body: Body<'_>) -> Tensor {
-    apply(key, operands, body).pop().expect("an operation has a result")
-}
-
-fn run(key: Key, operands: &[Operand<'_>], body: Body<'_>) -> Result<SmallVec<[Array; 1]>, String> {
-    let prepared = layout::prepare(&key, operands).map_err(|misfit| misfit_text(misfit, operands))?;
+fn run(mut key: Key, operands: &[Operand<'_>], body: Body<'_>) -> Result<Array, String> {
+    let attributes = key.words.len();
+    let mut prepared = layout::prepare(&mut key, operands).map_err(|misfit| misfit_text(misfit, operands))?;
     let slot = cache::slot(&prepared.words);
-    let known = slot.get(|| compile(&key, &prepared, operands, body));
-    match known {
+    match slot.get(|| compile(&key, &prepared, operands, body)) {
         Ok(Known::Program(program)) => {
             program.run(&prepared).map_err(|failure| failure_text(key.name, failure, operands, body))
         }
-        Ok(Known::Exact) => run(key.all_exact(), operands, body),
+        Ok(Known::Exact) => {
+            prepared.words.truncate(attributes);
+            key.words = prepared.words;
+            run(key.all_exact(), operands, body)
+        }
         Err(what) => {
             cache::forget(&prepared.words, &slot);
             Err(what)

@@ -4,10 +4,10 @@ use fornax_ir::DType;
 use smallvec::SmallVec;
 
 /// Words of a key that need no allocation.
-pub(crate) type Words = SmallVec<[u64; 24]>;
+pub(crate) type Words = SmallVec<[u64; 16]>;
 
 /// Bytes of an operation's name, at most.
-const NAME: usize = 24;
+const NAME: usize = 16;
 
 /// How the extents of operands relate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

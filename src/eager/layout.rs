@@ -36,10 +36,41 @@ pub(super) enum Misfit {
     Memory(LiteralError),
 }
 
+/// A list of at most [`MAX_RANK`] small numbers.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Few {
+    len: u8,
+    items: [u8; MAX_RANK],
+}
+
+impl Few {
+    /// `0..n`.
+    fn counting(n: usize) -> Few {
+        Few { len: n as u8, items: std::array::from_fn(|i| i as u8) }
+    }
+    fn push(&mut self, item: u8) {
+        self.items[self.len as usize] = item;
+        self.len += 1;
+    }
+}
+
+impl std::ops::Deref for Few {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.items[..self.len as usize]
+    }
+}
+
+impl std::ops::DerefMut for Few {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.items[..self.len as usize]
+    }
+}
+
 /// The bytes of an argument.
 pub(super) enum Source<'a> {
     Borrowed(&'a [u8]),
-    Copied(Array),
+    Copied(Box<Array>),
     Word(u64, usize),
 }
 
@@ -57,9 +88,9 @@ impl Source<'_> {
 pub(super) struct Argument {
     pub(super) dtype: DType,
     /// The extents that the operation sees, by number of symbol; or [`EXACT`], [`ONE`].
-    pub(super) codes: SmallVec<[u8; MAX_RANK]>,
+    pub(super) codes: Few,
     /// Axes in the order in which the elements lie; those left out are broadcast.
-    pub(super) order: SmallVec<[u8; MAX_RANK]>,
+    pub(super) order: Few,
 }
 
 /// Operands in the form that a program takes.
@@ -77,9 +108,9 @@ pub(super) struct Prepared<'a> {
     pub(super) arguments: SmallVec<[Argument; 3]>,
 }
 
-/// Arranges operands for a key.
-pub(super) fn prepare<'a>(key: &Key, operands: &[Operand<'a>]) -> Result<Prepared<'a>, Misfit> {
-    let mut prepared = Prepared { words: key.words.clone(), ..Prepared::default() };
+/// Arranges operands for a key, whose words it takes over.
+pub(super) fn prepare<'a>(key: &mut Key, operands: &[Operand<'a>]) -> Result<Prepared<'a>, Misfit> {
+    let mut prepared = Prepared { words: std::mem::take(&mut key.words), ..Prepared::default() };
     prepared.words.push(operands.len() as u64);
     match key.relation {
         Relation::Elementwise => prepared.elementwise(operands)?,
@@ -150,9 +181,9 @@ fn merge(shape: &[usize], steps: &[Steps]) -> Merged {
 }
 
 /// The axes with a stride, outermost in memory first, if the elements along them lie without gaps.
-fn packed_order(extents: impl Fn(usize) -> i64, steps: &[isize]) -> Option<SmallVec<[u8; MAX_RANK]>> {
-    let mut order: SmallVec<[u8; MAX_RANK]> =
-        (0..steps.len() as u8).filter(|&k| steps[k as usize] != 0).collect();
+fn packed_order(extents: impl Fn(usize) -> i64, steps: &[isize]) -> Option<Few> {
+    let mut order = Few::default();
+    (0..steps.len() as u8).filter(|&k| steps[k as usize] != 0).for_each(|k| order.push(k));
     order.sort_by_key(|&k| std::cmp::Reverse(steps[k as usize]));
     let mut next = 1;
     for &k in order.iter().rev() {
@@ -170,11 +201,15 @@ fn order_word(order: &[u8]) -> u64 {
 
 impl<'a> Prepared<'a> {
     fn elementwise(&mut self, operands: &[Operand<'a>]) -> Result<(), Misfit> {
+        if self.alike(operands) {
+            return Ok(());
+        }
         let shape = common_shape(operands)?;
         let empty = shape.contains(&0);
-        let mut copies: SmallVec<[Option<Array>; 3]> = operands.iter().map(|_| None).collect();
+        let mut copies: Vec<(usize, Array)> = Vec::new();
         loop {
-            let strided = operands.iter().zip(&copies).map(|(operand, copy)| match (operand, copy) {
+            let copy = |i: usize| copies.iter().find(|(of, _)| *of == i).map(|(_, copy)| copy);
+            let strided = operands.iter().enumerate().map(|(i, operand)| match (operand, copy(i)) {
                 // Nothing is read of an empty result, so every operand may pass for a row of none.
                 _ if empty => [isize::from(!operand.shape().is_empty()); MAX_RANK],
                 (_, Some(copy)) => steps(copy.shape(), copy.strides(), &shape),
@@ -187,7 +222,8 @@ impl<'a> Prepared<'a> {
             let orders: SmallVec<[_; 3]> = orders.collect();
             let Some(gappy) = orders.iter().position(Option::is_none) else {
                 self.extents = merged.extents;
-                for ((operand, copy), order) in operands.iter().zip(copies).zip(orders) {
+                for (i, (operand, order)) in operands.iter().zip(orders).enumerate() {
+                    let copy = copies.iter().position(|(of, _)| *of == i).map(|at| copies.swap_remove(at).1);
                     self.push_elementwise(operand, copy, order.expect("all are there"));
                 }
                 self.words.push(self.extents.len() as u64);
@@ -196,33 +232,51 @@ impl<'a> Prepared<'a> {
                 self.shape = Some((shape, mask));
                 return Ok(());
             };
-            copies[gappy] = Some(operands[gappy].array().to_dense().map_err(Misfit::Memory)?);
+            copies.push((gappy, operands[gappy].array().to_dense().map_err(Misfit::Memory)?));
         }
     }
 
-    fn push_elementwise(
-        &mut self,
-        operand: &Operand<'a>,
-        copy: Option<Array>,
-        order: SmallVec<[u8; MAX_RANK]>,
-    ) {
+    /// Arranges operands that all lie in row-major order and have one shape, beside scalars: the most frequent case, in
+    /// which all axes are one. Whether they are such.
+    fn alike(&mut self, operands: &[Operand<'a>]) -> bool {
+        let mut shape: Option<&[usize]> = None;
+        for operand in operands {
+            if let Operand::Tensor(t) = operand {
+                let array = t.array();
+                if shape.is_some_and(|shape| shape != array.shape()) || !array.is_dense() {
+                    return false;
+                }
+                shape = Some(array.shape());
+            }
+        }
+        let Some(shape) = shape.filter(|shape| shape.len() <= MAX_RANK) else { return false };
+        self.extents.push(shape.iter().product::<usize>() as i64);
+        for operand in operands {
+            let axes = usize::from(matches!(operand, Operand::Tensor(_)));
+            self.push_elementwise(operand, None, Few::counting(axes));
+        }
+        self.words.push(1);
+        self.shape = Some((Shape::from_slice(shape), 0));
+        true
+    }
+
+    fn push_elementwise(&mut self, operand: &Operand<'a>, copy: Option<Array>, order: Few) {
         let elements: i64 = order.iter().map(|&k| self.extents[k as usize]).product();
         self.sources.push(match (operand, copy) {
             (Operand::Scalar(s), _) => Source::Word(scalar_word(*s), s.dtype.bytes()),
-            (_, Some(copy)) => Source::Copied(copy),
+            (_, Some(copy)) => Source::Copied(Box::new(copy)),
             (Operand::Tensor(t), None) => Source::Borrowed(t.array().behind(elements as usize)),
         });
         let dtype = operand.dtype();
         self.words.push(dtype as u64 | (order.len() as u64) << 8 | order_word(&order) << 16);
-        let codes = (0..self.extents.len() as u8).collect();
-        self.arguments.push(Argument { dtype, codes, order });
+        self.arguments.push(Argument { dtype, codes: Few::counting(self.extents.len()), order });
     }
 
     fn whole(&mut self, key: &Key, operands: &[Operand<'a>]) -> Result<(), Misfit> {
         for (index, operand) in operands.iter().enumerate() {
             let codes = self.codes(key, index, operands)?;
             let (source, order) = match operand {
-                Operand::Scalar(s) => (Source::Word(scalar_word(*s), s.dtype.bytes()), SmallVec::new()),
+                Operand::Scalar(s) => (Source::Word(scalar_word(*s), s.dtype.bytes()), Few::default()),
                 Operand::Tensor(t) => lying(t.array())?,
             };
             let dtype = operand.dtype();
@@ -242,19 +296,14 @@ impl<'a> Prepared<'a> {
     }
 
     /// Numbers the extents of an operand.
-    fn codes(
-        &mut self,
-        key: &Key,
-        index: usize,
-        operands: &[Operand<'a>],
-    ) -> Result<SmallVec<[u8; MAX_RANK]>, Misfit> {
+    fn codes(&mut self, key: &Key, index: usize, operands: &[Operand<'a>]) -> Result<Few, Misfit> {
         let shape = operands[index].shape();
         if shape.len() > MAX_RANK {
             return Err(Misfit::Limit(format!("{} axes are too many, at most {MAX_RANK} work", shape.len())));
         }
         let entry = index.min(key.exact.len() - 1);
         let (exact, ones) = (key.exact[entry], key.ones[entry]);
-        let mut codes: SmallVec<[u8; MAX_RANK]> = SmallVec::new();
+        let mut codes = Few::default();
         for (k, &n) in shape.iter().enumerate() {
             if exact >> k & 1 == 1 {
                 codes.push(EXACT);
@@ -327,10 +376,10 @@ pub(super) fn symbol_number(name: &str) -> Option<usize> {
 }
 
 /// How an array's elements lie: its axes in the order of memory. Copied where they have gaps.
-fn lying<'a>(array: &'a Array) -> Result<(Source<'a>, SmallVec<[u8; MAX_RANK]>), Misfit> {
-    let rank = array.shape().len() as u8;
+fn lying<'a>(array: &'a Array) -> Result<(Source<'a>, Few), Misfit> {
+    let rank = array.shape().len();
     if array.is_dense() {
-        return Ok((Source::Borrowed(array.behind(array.numel())), (0..rank).collect()));
+        return Ok((Source::Borrowed(array.behind(array.numel())), Few::counting(rank)));
     }
     let shape = array.shape();
     let steps = steps(shape, array.strides(), shape);
@@ -340,10 +389,10 @@ fn lying<'a>(array: &'a Array) -> Result<(Source<'a>, SmallVec<[u8; MAX_RANK]>),
     {
         let elements = order.iter().map(|&k| shape[k as usize]).product();
         // Axes of extent 1 lie anywhere.
-        order.extend((0..rank).filter(|&k| shape[k as usize] == 1));
+        (0..rank).filter(|&k| shape[k] == 1).for_each(|k| order.push(k as u8));
         return Ok((Source::Borrowed(array.behind(elements)), order));
     }
-    Ok((Source::Copied(array.to_dense().map_err(Misfit::Memory)?), (0..rank).collect()))
+    Ok((Source::Copied(Box::new(array.to_dense().map_err(Misfit::Memory)?)), Few::counting(rank)))
 }
 
 /// Inputs of the shapes that the operands have: errors about them speak of numbers.

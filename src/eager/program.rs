@@ -24,11 +24,6 @@ enum Extent {
     Expression(Dim),
 }
 
-struct Output {
-    dtype: DType,
-    shape: SmallVec<[Extent; 4]>,
-}
-
 /// Native code of one operation.
 pub(super) struct Program {
     /// On the default threads.
@@ -39,7 +34,9 @@ pub(super) struct Program {
     further: Mutex<Vec<Arc<Instance>>>,
     /// Which prepared extent each symbol of the program is.
     symbols: SmallVec<[usize; 8]>,
-    outputs: SmallVec<[Output; 1]>,
+    /// The result's dtype and extents.
+    dtype: DType,
+    shape: SmallVec<[Extent; 4]>,
 }
 
 /// Why a program did not run to its end.
@@ -92,42 +89,52 @@ impl Program {
             (_, Some(name)) => Ok(Extent::Symbol(number(name)?)),
             _ => Ok(Extent::Expression(d.clone())),
         };
-        let mut outputs = SmallVec::new();
-        for spec in &compiled.program.outputs {
-            let shape = spec.shape.iter().map(extent).collect::<Result<_, _>>()?;
-            outputs.push(Output { dtype: spec.dtype, shape });
-        }
+        let [result] = &compiled.program.outputs[..] else {
+            return Err(Error::Internal("an eager program has one output".into()));
+        };
+        let shape = result.shape.iter().map(extent).collect::<Result<_, _>>()?;
+        let dtype = result.dtype;
         let instance = instance(&compiled.code, &compiled.weights, threads::default_pool())
             .map_err(|e| Error::Compile(e.into()))?;
         let (code, weights) = (compiled.code, compiled.weights);
-        Ok(Program { instance, code, weights, further: Mutex::default(), symbols, outputs })
+        Ok(Program { instance, code, weights, further: Mutex::default(), symbols, dtype, shape })
     }
 
     /// Runs it on prepared operands.
-    pub(super) fn run(&self, prepared: &Prepared<'_>) -> Result<SmallVec<[Array; 1]>, Failure> {
+    pub(super) fn run(&self, prepared: &Prepared<'_>) -> Result<Array, Failure> {
         let inputs: SmallVec<[&[u8]; 4]> = prepared.sources.iter().map(|s| s.bytes()).collect();
         let dims: SmallVec<[i64; 8]> = self.symbols.iter().map(|&i| prepared.extents[i]).collect();
-        let mut made: SmallVec<[(Storage, DType, Shape, usize); 1]> = SmallVec::new();
-        for output in &self.outputs {
-            let shape = output.shape(prepared)?;
-            let bytes = byte_count(output.dtype, &shape)?;
-            made.push((Storage::zeroed(bytes, &shape)?, output.dtype, shape, bytes));
+        let shape = self.shape(prepared)?;
+        let bytes = byte_count(self.dtype, &shape)?;
+        let mut storage = Storage::zeroed(bytes, &shape)?;
+        let to = &mut storage.unique().expect("nobody shares it yet")[..bytes];
+        match threads::chosen() {
+            None => self.instance.run_small(&dims, &inputs, &mut [to]),
+            Some(pool) => self.instance_on(&pool)?.run_small(&dims, &inputs, &mut [to]),
         }
-        let mut outputs: SmallVec<[&mut [u8]; 1]> = SmallVec::new();
-        for (storage, _, _, bytes) in &mut made {
-            outputs.push(&mut storage.unique().expect("nobody shares it yet")[..*bytes]);
+        .map_err(|error| self.failure(error))?;
+        Ok(match &prepared.shape {
+            None => Array::trusted(storage, self.dtype, shape),
+            Some((common, mask)) => Array::repeated(storage, self.dtype, common, *mask),
+        })
+    }
+
+    /// The result's extents.
+    fn shape(&self, prepared: &Prepared<'_>) -> Result<Shape, Failure> {
+        let mut shape = Shape::new();
+        for extent in &self.shape {
+            shape.push(match extent {
+                Extent::Constant(n) => *n,
+                Extent::Symbol(i) => prepared.extents[*i] as usize,
+                Extent::Expression(d) => {
+                    let value = |name: &str| prepared.extents.get(symbol_number(name)?).copied();
+                    let n = d.eval_symbols(&value).map_err(|e| Failure::Shape(e.to_string()))?;
+                    usize::try_from(n)
+                        .map_err(|_| Failure::Shape(format!("an extent of the result would be {n}")))?
+                }
+            });
         }
-        let result = match threads::chosen() {
-            None => self.instance.run_small(&dims, &inputs, &mut outputs),
-            Some(pool) => self.instance_on(&pool)?.run_small(&dims, &inputs, &mut outputs),
-        };
-        drop(outputs);
-        result.map_err(|error| self.failure(error))?;
-        let array = |(storage, dtype, shape, _)| match &prepared.shape {
-            None => Array::trusted(storage, dtype, shape),
-            Some((common, mask)) => Array::repeated(storage, dtype, common, *mask),
-        };
-        Ok(made.into_iter().map(array).collect())
+        Ok(shape)
     }
 
     /// The program on those threads.
@@ -151,24 +158,5 @@ impl Program {
             (FNX_INDEX, Some(message)) => Failure::Index(message),
             _ => Failure::Other(error.to_string()),
         }
-    }
-}
-
-impl Output {
-    fn shape(&self, prepared: &Prepared<'_>) -> Result<Shape, Failure> {
-        let mut shape = Shape::new();
-        for extent in &self.shape {
-            shape.push(match extent {
-                Extent::Constant(n) => *n,
-                Extent::Symbol(i) => prepared.extents[*i] as usize,
-                Extent::Expression(d) => {
-                    let value = |name: &str| prepared.extents.get(symbol_number(name)?).copied();
-                    let n = d.eval_symbols(&value).map_err(|e| Failure::Shape(e.to_string()))?;
-                    usize::try_from(n)
-                        .map_err(|_| Failure::Shape(format!("an extent of the result would be {n}")))?
-                }
-            });
-        }
-        Ok(shape)
     }
 }
