@@ -78,6 +78,9 @@ fn take_guards(to: &mut Graph, from: Graph) {
 mod tests {
     use super::super::testing::*;
     use super::*;
+    use fornax_ir::dtype::DType;
+    use fornax_ir::graph::verify::verify;
+    use fornax_ir::graph::{Builder, TensorType};
 
     #[test]
     fn dead_nodes_and_constants_go_and_inputs_stay() {
@@ -93,5 +96,32 @@ mod tests {
         assert!(g.consts.is_empty());
         assert_eq!(g.inputs[1].value, ValueId(1));
         assert_eq!(g.outputs[0].value, ValueId(2));
+    }
+
+    #[test]
+    fn dead_regions_go_and_their_conditions_stay() {
+        let mut b = builder();
+        let (x, y) = (input(&mut b, "x", &["n"]), input(&mut b, "y", &["m"]));
+        let p = b.input("p", TensorType::new(DType::Bool, vec![]));
+        let branch = |b: &Builder, add: bool| {
+            let mut r = b.region("branch");
+            let (x, y) = (input(&mut r, "x", &["n"]), input(&mut r, "y", &["m"]));
+            r.set_loc("branch.rs:1");
+            let v = if add { r.binary(BinaryOp::Add, x, y) } else { r.unary(UnaryOp::Neg, x) };
+            r.output("v", v.unwrap());
+            r.finish()
+        };
+        let (first, same) = (branch(&b, true), branch(&b, false));
+        let dead = b.cond(p, first, same.clone(), &[x, y]).unwrap();
+        let kept = b.cond(p, same.clone(), same, &[x, y]).unwrap();
+        b.output("kept", kept[0]);
+        let old = b.finish();
+        assert!(old.guards.is_empty() && !dead.is_empty());
+        let g = remove(old);
+        assert_eq!(verify(&g), Ok(()));
+        assert_eq!(ops(&g), ["input", "input", "input", "cond", "proj"]);
+        assert_eq!((g.regions.len(), g.nodes[3].op.regions().to_vec()), (2, vec![RegionId(0), RegionId(1)]));
+        assert!(!g.guards.is_empty());
+        assert_eq!(g.loc_text(g.guards[0].loc), "branch.rs:1");
     }
 }

@@ -5,7 +5,7 @@ use super::*;
 use crate::block::{BlockLayout, work_items};
 use crate::driver;
 use crate::image::{Image, ImageModule};
-use crate::program::{Guard, Place, TensorSpec};
+use crate::program::{Carried, Guard, Place, Slice, TensorSpec};
 use crate::target::{Cpu, Target};
 use cranelift_codegen::Context;
 use cranelift_module::{Linkage, Module};
@@ -410,4 +410,70 @@ fn items_and_block_agree_with_the_block_module() {
         assert_eq!(items, work_items(&kernel, &[extent, 1]));
     }
     assert_eq!(BlockLayout::of(&kernel).words(), 7);
+}
+
+#[test]
+fn a_loop_without_calls_ends_when_it_is_cancelled() {
+    let mut program = chain();
+    program.guards.clear();
+    (program.calls, program.steps) = (vec![], vec![]);
+    let forever = Step::While { cond: vec![], pred: Place::Input(0), body: vec![], carried: vec![] };
+    let long = Step::Scan { length: n(), reverse: false, counter: 0, body: vec![], carried: vec![] };
+    let word = AtomicU32::new(1);
+    let pool = ThreadPool::new(1).unwrap();
+    let ctx = pool.context(Some(&word));
+    for (step, dims, x) in [(forever.clone(), 1, 1), (long, 1 << 40, 0)] {
+        program.counters = 1;
+        program.steps = vec![step];
+        program.slots.clear();
+        let loaded = load(&program);
+        assert_eq!(loaded.run(&[dims], &[x], &mut [0], Some(&ctx)).0, FNX_CANCELLED);
+    }
+    program.steps = vec![forever];
+    assert_eq!(load(&program).run(&[1], &[0], &mut [0], None).0, FNX_OK);
+}
+
+/// `y = in` with `n` added `times` over, by a loop that carries what it adds to.
+#[test]
+fn what_a_scan_carries_changes_buffers() {
+    let carried = || vec![Carried { now: 0, next: 1, first: Place::Input(0), buffers: [0, 1] }];
+    let mut program = chain();
+    program.guards.clear();
+    program.calls = vec![
+        add_call(Place::Variable(0), Place::Variable(1), n(), n()),
+        add_call(Place::Variable(0), Place::Output(0), n(), Dim::ZERO),
+    ];
+    program.variables = 2;
+    program.counters = 1;
+    for times in 0..5 {
+        let body = vec![Step::Call(0)];
+        let length = Dim::from(times);
+        let scan = Step::Scan { length, reverse: true, counter: 0, body, carried: carried() };
+        program.steps = vec![scan, Step::Call(1)];
+        assert_eq!(program.verify(), Ok(()));
+        let (x, mut y) = ([7, 8, 9], [0; 3]);
+        assert_eq!(load(&program).run(&[3], &x, &mut y, None).0, FNX_OK);
+        assert_eq!(y, x.map(|v| v + 3 * times), "{times}");
+    }
+}
+
+#[test]
+fn branches_go_by_a_byte_and_slices_by_the_counter() {
+    let mut program = chain();
+    program.guards.clear();
+    let element = || Dim::from(8);
+    let slice = |of| Slice { of, counter: 0, stride: element() };
+    program.slices = vec![slice(Place::Input(0)), slice(Place::Output(0))];
+    program.calls = vec![
+        add_call(Place::Slice(0), Place::Slice(1), Dim::ONE, Dim::from(10)),
+        add_call(Place::Slice(0), Place::Slice(1), Dim::ONE, Dim::from(20)),
+    ];
+    program.counters = 1;
+    let (then, otherwise) = (vec![Step::Call(0)], vec![Step::Call(1)]);
+    let body = vec![Step::Cond { pred: Place::Slice(0), then, otherwise }];
+    program.steps = vec![Step::Scan { length: n(), reverse: false, counter: 0, body, carried: vec![] }];
+    assert_eq!(program.verify(), Ok(()));
+    let (x, mut y) = ([1, 0, 0, 1], [0; 4]);
+    assert_eq!(load(&program).run(&[4], &x, &mut y, None).0, FNX_OK);
+    assert_eq!(y, [11, 20, 20, 11]);
 }

@@ -81,3 +81,94 @@ fn reduce() -> fornax_ir::kernel::Axis {
     let kind = fornax_ir::kernel::AxisKind::Reduce;
     fornax_ir::kernel::Axis { extent: fornax_ir::kernel::Size::ONE, kind }
 }
+
+/// A scan over rows of the input: adds each to what is carried, in a loop of its own that never runs.
+fn looped() -> Program {
+    let row = || Dim::from(12);
+    let copy = |from, to| Call { buffers: vec![from, to], scalars: vec![row()], ..example().calls.remove(0) };
+    let carried = |now, next, first| Carried { now, next, first, buffers: [0, 1] };
+    let inner = Step::While {
+        cond: vec![],
+        pred: Place::Slot(0),
+        body: vec![Step::Call(1)],
+        carried: vec![Carried { buffers: [1, 2], ..carried(2, 3, Place::Slice(0)) }],
+    };
+    let body = vec![Step::Call(0), inner];
+    let scan = Step::Scan {
+        length: Dim::symbol("n"),
+        reverse: true,
+        counter: 0,
+        body,
+        carried: vec![carried(0, 1, Place::Input(0))],
+    };
+    let cond = Step::Cond { pred: Place::Input(0), then: vec![Step::Call(2)], otherwise: vec![] };
+    Program {
+        calls: vec![
+            copy(Place::Slice(0), Place::Variable(1)),
+            copy(Place::Variable(2), Place::Variable(3)),
+            copy(Place::Variable(0), Place::Slot(0)),
+        ],
+        steps: vec![scan, cond],
+        slices: vec![Slice { of: Place::Input(0), counter: 0, stride: row() }],
+        slots: vec![row(), row(), row()],
+        variables: 4,
+        counters: 1,
+        ..example()
+    }
+}
+
+#[test]
+fn control_flow_verifies_and_prints() {
+    let program = looped();
+    assert_eq!(program.verify(), Ok(()));
+    let text = program.to_string();
+    let from = text.find("  slice0").unwrap();
+    assert_eq!(
+        &text[from..],
+        "  slice0 12 bytes of in0 at counter0\n  \
+         carry var0 to var1 from in0 in slot0, slot1\n  \
+         scan counter0 down from n {\n    \
+         call 0: k0 copy(slice0, var1) scalars (12) work 3*n bytes 24*n ; Identity\n    \
+         carry var2 to var3 from slice0 in slot1, slot2\n    \
+         while {\n    } gives slot0 do {\n      \
+         call 1: k0 copy(var2, var3) scalars (12) work 3*n bytes 24*n ; Identity\n    }\n  }\n  \
+         if in0 {\n    \
+         call 2: k0 copy(var0, slot0) scalars (12) work 3*n bytes 24*n ; Identity\n  } else {\n  }\n}\n"
+    );
+}
+
+#[test]
+fn every_invariant_of_control_flow_is_checked() {
+    let fault = |change: &dyn Fn(&mut Program)| {
+        let mut program = looped();
+        change(&mut program);
+        program.verify().unwrap_err().to_string()
+    };
+    let says = |want: &str, change: &dyn Fn(&mut Program)| {
+        let got = fault(change);
+        assert!(got.contains(want), "{got}\nwanted: {want}");
+    };
+    says("call 2 is made by no step", &|p| p.steps.truncate(1));
+    says("call 2 is used by two steps", &|p| p.steps.push(Step::Call(2)));
+    says("call 7 does not exist", &|p| p.steps.push(Step::Call(7)));
+    says("reads var2 before its loop", &|p| p.calls[2].buffers[0] = Place::Variable(2));
+    says("stores to var0, which is not the next value", &|p| p.calls[0].buffers[1] = Place::Variable(0));
+    says("stores to var1, which is not", &|p| p.calls[2].buffers[1] = Place::Variable(1));
+    says("uses slice0 outside of the scan with counter0", &|p| p.calls[2].buffers[0] = Place::Slice(0));
+    says("is stored to, and is an input", &|p| p.calls[0].buffers[1] = Place::Slice(0));
+    says("variable 9 does not exist", &|p| p.calls[2].buffers[0] = Place::Variable(9));
+    says("slice 4 does not exist", &|p| p.calls[2].buffers[0] = Place::Slice(4));
+    says("no earlier one", &|p| p.slices[0].of = Place::Slice(0));
+    says("counter 3 does not exist", &|p| p.slices[0].counter = 3);
+    says("slice 0: the dim", &|p| p.slices[0].stride = Dim::symbol("m"));
+    let scan = |p: &mut Program, f: &dyn Fn(&mut Dim, &mut u32, &mut Vec<Carried>)| match &mut p.steps[0] {
+        Step::Scan { length, counter, carried, .. } => f(length, counter, carried),
+        _ => panic!(),
+    };
+    says("a scan's length", &|p| scan(p, &|length, _, _| *length = Dim::symbol("m")));
+    says("counter 5 does not exist", &|p| scan(p, &|_, counter, _| *counter = 5));
+    says("variable 0 is used by two steps", &|p| scan(p, &|_, _, c| c[0].next = 0));
+    says("in slot 1 alone", &|p| scan(p, &|_, _, c| c[0].buffers = [1, 1]));
+    says("slot 8 does not exist", &|p| scan(p, &|_, _, c| c[0].buffers = [1, 8]));
+    says("input 3 does not exist", &|p| scan(p, &|_, _, c| c[0].first = Place::Input(3)));
+}
