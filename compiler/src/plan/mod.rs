@@ -172,6 +172,9 @@ impl fmt::Display for Listing<'_> {
             }
             writeln!(f, "  // {}", self.graph.loc(g.root))?;
         }
+        for (k, (plan, graph)) in self.plan.regions.iter().zip(&self.graph.regions).enumerate() {
+            write!(f, "region r{k} {{\n{}}}\n", plan.listing(graph))?;
+        }
         Ok(())
     }
 }
