@@ -47,6 +47,21 @@ fn rewrite() {
 }
 
 #[test]
+fn saturate() {
+    run_folder("saturate");
+}
+
+#[test]
+fn every_rule_is_seen_firing_in_a_file() {
+    let text: String = folder("saturate").iter().map(|f| std::fs::read_to_string(f).unwrap()).collect();
+    let unseen: Vec<_> = fornax_compiler::rewrite::rules::all()
+        .filter(|r| !text.contains(&format!("; check: rule {}: ", r.name)))
+        .map(|r| r.name)
+        .collect();
+    assert!(unseen.is_empty(), "no file test of `saturate` shows these rules: {unseen:?}");
+}
+
+#[test]
 fn schedule() {
     run_folder("schedule");
 }
@@ -116,7 +131,7 @@ fn what_must_be_absent_is_looked_for_between_its_neighbours() {
 fn wrong_directives_are_named_with_what_would_work() {
     let cases: &[(&[&str], usize, &str)] = &[
         (&["test rewrite", "chekc: neg"], 3, "`check: TEXT`"),
-        (&["test rewrit"], 2, "known are rewrite, schedule, lower, run"),
+        (&["test rewrit"], 2, "known are rewrite, saturate, schedule, lower, run"),
         (&["test rewrite optimizer=none"], 2, "it has strict, fold-budget"),
         (&["test schedule optimizer=fast", "check: a"], 2, "known are none, greedy"),
         (&["test schedule optimizer", "check: a"], 2, "needs a value"),

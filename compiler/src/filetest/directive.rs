@@ -12,6 +12,8 @@ use fornax_ir::Literal;
 pub enum Kind {
     /// A graph, canonicalized.
     Rewrite,
+    /// A graph's e-graph: which rules fired, and each value's spellings.
+    Saturate,
     /// A graph's plan, program and kernels.
     Schedule,
     /// The leaves of kernels.
@@ -22,8 +24,9 @@ pub enum Kind {
 
 impl Kind {
     /// All stages, by name, with the options each takes.
-    pub const ALL: [(Kind, &str, &[&str]); 4] = [
+    pub const ALL: [(Kind, &str, &[&str]); 5] = [
         (Kind::Rewrite, "rewrite", &["strict", "fold-budget"]),
+        (Kind::Saturate, "saturate", &["strict"]),
         (Kind::Schedule, "schedule", &["strict", "optimizer", "merge"]),
         (Kind::Lower, "lower", &["cpu"]),
         (Kind::Run, "run", &["strict", "merge"]),
@@ -80,7 +83,7 @@ type Read = fn(&mut Draft, rest: &str, line: usize) -> Result<(), String>;
 
 /// Every directive: its first word, the form of the rest, how it is read.
 static DIRECTIVES: &[(&str, &str, Read)] = &[
-    ("test", "rewrite|schedule|lower|run OPTION...", read_test),
+    ("test", "rewrite|saturate|schedule|lower|run OPTION...", read_test),
     ("input", "NAME: DTYPE[SHAPE] = VALUES", read_input),
     ("kernels:", "N", read_kernels),
     ("focus:", "TEXT", read_focus),

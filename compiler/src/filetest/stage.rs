@@ -4,6 +4,8 @@ use super::agree;
 use super::directive::{Kind, Test};
 use super::{Failure, values};
 use crate::canonicalize::{CanonicalizeOptions, canonicalize};
+use crate::rewrite::differential;
+use crate::rewrite::saturate::{Fuel, allowed, saturate};
 use crate::{Error, Lowered, Options, lower_by, planned};
 use fornax_codegen::driver::define_kernel;
 use fornax_codegen::leaf::Clif;
@@ -32,6 +34,7 @@ pub(super) fn output(test: &Test, source: &str) -> Result<Output, Failure> {
     let plain = |text| Output { text, kernels: 0 };
     match test.kind {
         Kind::Rewrite => rewrite(test, graph(source)?).map(plain),
+        Kind::Saturate => saturated(test, &graph(source)?).map(plain),
         Kind::Schedule => schedule(test, graph(source)?),
         Kind::Lower => leaves(test, source).map(plain),
         Kind::Run => run(test, &graph(source)?).map(plain),
@@ -51,6 +54,22 @@ fn rewrite(test: &Test, graph: Graph) -> Result<String, Failure> {
     let fold_budget = test.fold_budget.unwrap_or(usual.fold_budget);
     let options = CanonicalizeOptions { strict: test.strict, fold_budget };
     Ok(canonicalize(graph, &options).map_err(whole)?.to_string())
+}
+
+/// The e-graph of a graph as it stands, whose nodes must agree on seeded inputs.
+fn saturated(test: &Test, graph: &Graph) -> Result<String, Failure> {
+    let saturated = saturate(graph, Fuel::default(), &allowed(test.strict)).map_err(Failure::whole)?;
+    let mut out = String::new();
+    for (rule, n) in &saturated.fired {
+        let _ = writeln!(out, "rule {rule}: {n}");
+    }
+    for v in graph.values() {
+        let _ = writeln!(out, "{v} = {}", saturated.spellings(v).join(" | "));
+    }
+    let args = values::seeded_inputs(graph);
+    let checked = differential::check_saturated(&saturated, graph, &args).map_err(Failure::whole)?;
+    let _ = writeln!(out, "{} nodes agree", checked.nodes);
+    Ok(out)
 }
 
 /// As [`crate::lower`], with pairs of kernels made one.

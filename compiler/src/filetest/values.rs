@@ -1,8 +1,9 @@
 //! Arrays as text: inputs of a test, and results.
 
+use fornax_ir::graph::{Graph, Input};
 use fornax_ir::literal::byte_count;
 use fornax_ir::scalar::Scalar;
-use fornax_ir::{DType, Literal};
+use fornax_ir::{DType, Dim, Literal};
 use std::fmt::Write;
 
 /// Bytes of an input at most.
@@ -44,6 +45,25 @@ pub(super) fn parse(text: &str) -> Result<Literal, String> {
         fornax_ir::kernel::interp::write(s, bytes);
     }
     Literal::from_bytes(dtype, &shape, data.into()).map_err(|e| e.to_string())
+}
+
+/// Numbers that look random for every input of a graph; every symbol is the smallest of its range from 3 on.
+pub(super) fn seeded_inputs(graph: &Graph) -> Vec<Literal> {
+    let symbol = |name: &str| {
+        let (lo, hi) = graph.ranges.symbol(name);
+        Some(lo.max(3).min(hi.unwrap_or(i64::MAX)))
+    };
+    let input = |(seed, i): (u32, &Input)| {
+        let extent = |d: &Dim| d.eval_symbols(&symbol).unwrap_or(1).max(0) as usize;
+        let shape: Vec<usize> = i.ty.shape.iter().map(extent).collect();
+        let count = shape.iter().product::<usize>();
+        let mut data = vec![0; count * i.ty.dtype.bytes()];
+        for (bytes, s) in data.chunks_mut(i.ty.dtype.bytes()).zip(seeded(i.ty.dtype, seed)) {
+            fornax_ir::kernel::interp::write(s, bytes);
+        }
+        Literal::from_bytes(i.ty.dtype, &shape, data.into()).expect("as many bytes as the shape has")
+    };
+    (1..).zip(&graph.inputs).map(input).collect()
 }
 
 fn parse_type(text: &str) -> Result<(DType, Vec<usize>), String> {

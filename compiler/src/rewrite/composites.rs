@@ -14,7 +14,7 @@ use fornax_ir::scalar::{BinaryOp, ReduceOp, UnaryOp};
 use std::sync::LazyLock;
 
 /// A body: from its operands `[rows, columns]` to its value.
-type Body = fn(&mut Builder, &[ValueId]) -> Result<ValueId>;
+pub type Body = fn(&mut Builder, &[ValueId]) -> Result<ValueId>;
 
 /// A composite with its spellings.
 pub struct Composite {
@@ -80,7 +80,7 @@ pub static PATTERNS: LazyLock<Vec<(u32, Pattern)>> = LazyLock::new(|| {
 });
 
 /// The graph of a body on `f32[rows, columns]` operands, which leaves nothing to fold.
-fn body_graph(operands: usize, body: Body) -> Result<Graph> {
+pub(super) fn body_graph(operands: usize, body: Body) -> Result<Graph> {
     let mut b = Builder::new("body");
     let shape = vec![Dim::symbol("rows"), Dim::symbol("columns")];
     let inputs: Vec<ValueId> = (0..operands)

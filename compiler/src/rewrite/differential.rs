@@ -3,7 +3,7 @@
 //! A wrong rule makes two classes one that are not equal. Extraction may hide that: it picks one node a
 //! class. Here each node is evaluated on the values of its operands' classes and compared.
 
-use super::saturate::{Fuel, allowed, saturate};
+use super::saturate::{Fuel, Saturated, allowed, saturate};
 use super::select::Candidates;
 use fornax_ir::DType;
 use fornax_ir::graph::interp::{Bindings, bind, run_all};
@@ -27,8 +27,15 @@ pub struct Checked {
 /// # Errors
 /// The first node that disagrees with its class, in words; or that the graph cannot be evaluated.
 pub fn check(graph: &Graph, args: &[Literal], strict: bool) -> Result<Checked, String> {
-    let saturated = saturate(graph, Fuel::default(), &allowed(strict))?;
-    let candidates = Candidates::new(&saturated, graph);
+    check_saturated(&saturate(graph, Fuel::default(), &allowed(strict))?, graph, args)
+}
+
+/// As [`check`], for an e-graph that is there.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_saturated(saturated: &Saturated, graph: &Graph, args: &[Literal]) -> Result<Checked, String> {
+    let candidates = Candidates::new(saturated, graph);
     let shapes: Vec<_> = args.iter().map(|a| (a.shape(), a.dtype())).collect();
     let bindings = bind(graph, &shapes).map_err(|e| e.to_string())?;
     let mut values: Vec<Option<Literal>> = vec![None; candidates.len()];

@@ -58,6 +58,8 @@ pub struct Report {
     pub stop: String,
     /// How often each rule made two classes one.
     pub fired: BTreeMap<&'static str, usize>,
+    /// How many values have each composite's name.
+    pub names: BTreeMap<&'static str, usize>,
     /// Spellings that were tried.
     pub decisions: Vec<Decision>,
     /// Fusions that were changed.
@@ -74,6 +76,7 @@ impl Report {
             iterations: saturated.iterations,
             stop: saturated.stop.clone(),
             fired: saturated.fired.clone(),
+            names: saturated.names(),
             decisions: vec![],
             ..Report::default()
         }
@@ -89,6 +92,9 @@ impl fmt::Display for Report {
         )?;
         for (rule, n) in &self.fired {
             writeln!(f, "rule {rule}: {n}")?;
+        }
+        for (name, n) in &self.names {
+            writeln!(f, "named {name}: {n}")?;
         }
         for d in &self.decisions {
             let verdict = if d.kept { "used" } else { "not used" };

@@ -1,7 +1,8 @@
 //! From a graph to an e-graph that has seen all rules, within fuel.
 
+use super::composites::TABLE;
 use super::facts::{Facts, Typing, insert};
-use super::language::{Node, Space};
+use super::language::{Kind, Node, Space, op};
 use super::rules::{self, Float, Rule};
 use egg::{Id, Rewrite, RewriteScheduler, Runner, SearchMatches, StopReason};
 use fornax_ir::graph::{Graph, ValueId};
@@ -75,8 +76,17 @@ fn insert_graph(graph: &Graph) -> (Space, Vec<Id>, Vec<Node>) {
 /// Inserts a graph and applies the rules that `enabled` lets pass. `Err` says which contradiction the
 /// rules have led to: a fault of theirs.
 pub fn saturate(graph: &Graph, fuel: Fuel, enabled: &dyn Fn(&Rule) -> bool) -> Result<Saturated, String> {
+    saturate_by(graph, fuel, rules::all().filter(|r| enabled(r)))
+}
+
+/// As [`saturate`], with rules of the caller's.
+pub fn saturate_by(
+    graph: &Graph,
+    fuel: Fuel,
+    rules: impl Iterator<Item = &'static Rule>,
+) -> Result<Saturated, String> {
     let (space, classes, originals) = insert_graph(graph);
-    let rewrites: Vec<_> = rules::all().filter(|r| enabled(r)).map(rules::rewrite).collect();
+    let rewrites: Vec<_> = rules.map(rules::rewrite).collect();
     let nodes = graph.nodes.len().max(16);
     let runner = Runner::<Node, Typing>::new(Typing::new(&Graph::default()))
         .with_egraph(space)
@@ -116,5 +126,129 @@ impl Saturated {
     /// Facts of a class.
     pub fn facts(&self, id: Id) -> &Facts {
         &self.space[id].data
+    }
+}
+
+impl Saturated {
+    /// Operators by which a value can be computed, or names of what it is, each once, in the order of its class.
+    pub fn spellings(&self, v: ValueId) -> Vec<&'static str> {
+        let mut names: Vec<&'static str> = vec![];
+        for n in &self.space[self.class(v)].nodes {
+            let name = match n.kind {
+                Kind::Named => TABLE[n.attrs.0 as usize].name,
+                _ => op(&self.space, n).map_or("", |o| o.name()),
+            };
+            if !name.is_empty() && !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    /// How many classes of the graph's values have each composite's name.
+    pub fn names(&self) -> BTreeMap<&'static str, usize> {
+        let mut classes: Vec<Id> = self.classes.iter().map(|&c| self.space.find(c)).collect();
+        classes.sort();
+        classes.dedup();
+        let mut names = BTreeMap::new();
+        for class in classes {
+            for n in self.space[class].nodes.iter().filter(|n| n.kind == Kind::Named) {
+                *names.entry(TABLE[n.attrs.0 as usize].name).or_insert(0) += 1;
+            }
+        }
+        names
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::composites;
+    use super::super::pattern::{Pattern, binary, var};
+    use super::super::rules::{Find, Make, Topic};
+    use super::super::{differential, facts};
+    use super::*;
+    use fornax_ir::graph::ops::Unary;
+    use fornax_ir::graph::text::parse;
+    use fornax_ir::literal::Literal;
+    use fornax_ir::scalar::{BinaryOp, UnaryOp};
+
+    fn all(_: &Rule) -> bool {
+        true
+    }
+
+    #[test]
+    fn every_body_of_every_composite_gets_its_name() {
+        for composite in composites::TABLE {
+            for (k, body) in composite.bodies.iter().enumerate() {
+                let graph = composites::body_graph(composite.operands, *body).unwrap();
+                for graph in
+                    [graph.clone(), crate::canonicalize::canonicalize(graph, &Default::default()).unwrap()]
+                {
+                    let found = saturate(&graph, Fuel::default(), &all).unwrap().names();
+                    assert!(found.contains_key(composite.name), "{} {k}: {found:?}\n{graph}", composite.name);
+                }
+            }
+        }
+    }
+
+    static WRONG_TYPE: Rule = Rule {
+        name: "wrong",
+        topic: Topic::Identities,
+        equation: "x + x = neg x",
+        why: "it is wrong",
+        float: Float::Exact,
+        find: Find::Pattern(|| binary(BinaryOp::Add, var(0), var(0))),
+        make: Make::One(|s, m, loc| facts::add(s, Unary(UnaryOp::Neg), &[m.var(0)], loc)),
+    };
+
+    #[test]
+    fn a_wrong_rule_is_found_by_the_differential_whatever_would_be_extracted() {
+        let graph = parse(
+            "graph \"g\" {\n  %0: f32[3] = input \"x\"\n  %1: f32[3] = add %0, %0\n  %2: f32[3] = exp %1\n  output \"y\" %2\n}\n",
+        )
+        .unwrap();
+        let args = [Literal::from_vec(&[3], vec![1.0f32, 2.0, 3.0]).unwrap()];
+        let wrong = saturate_by(&graph, Fuel::default(), std::iter::once(&WRONG_TYPE)).unwrap();
+        let error = differential::check_saturated(&wrong, &graph, &args).unwrap_err();
+        assert!(error.contains("neg"), "{error}");
+        assert!(differential::check(&graph, &args, false).is_ok());
+    }
+
+    #[test]
+    fn a_pattern_finds_every_match_of_a_class_of_200_nodes() {
+        let mut text = String::from("graph \"g\" {\n  %0: f32[3] = input \"x\"\n");
+        for k in 0..200 {
+            text.push_str(&format!("  c{k}: f32[] \"\" = splat {}.0\n", k + 2));
+        }
+        for k in 0..200 {
+            let at = 1 + 3 * k;
+            text.push_str(&format!("  %{at}: f32[] = const c{k}\n"));
+            text.push_str(&format!("  %{}: f32[3] = broadcast %{at} shape [3] axes []\n", at + 1));
+            text.push_str(&format!("  %{}: f32[3] = mul %0, %{}\n", at + 2, at + 1));
+        }
+        text.push_str("  output \"y\" %3\n}\n");
+        let graph = parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+        let mut saturated = saturate_by(&graph, Fuel::default(), std::iter::empty()).unwrap();
+        let first = saturated.class(ValueId(3));
+        for k in 1..200 {
+            let other = saturated.class(ValueId(3 + 3 * k));
+            saturated.space.union(first, other);
+        }
+        saturated.space.rebuild();
+        let pattern = binary(BinaryOp::Mul, var(0), Pattern::Number(150.0));
+        assert_eq!(pattern.matches(&saturated.space, first).len(), 1);
+        assert_eq!(saturated.space[saturated.space.find(first)].nodes.len(), 200);
+    }
+
+    #[test]
+    fn equal_graphs_give_equal_e_graphs_and_unequal_types_stop_the_search() {
+        let graph =
+            parse("graph \"g\" {\n  %0: f32[3] = input \"x\"\n  %1: f32[3] = neg %0\n  output \"y\" %1\n}\n")
+                .unwrap();
+        let mut space = saturate_by(&graph, Fuel::default(), std::iter::empty()).unwrap().space;
+        let loc = space[egg::Id::from(0)].data.loc;
+        let scalar = facts::add_scalar(&mut space, fornax_ir::scalar::Scalar::i64(1), loc);
+        space.union(egg::Id::from(0), scalar);
+        assert!(space.analysis.conflict.is_some());
     }
 }
