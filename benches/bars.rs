@@ -134,6 +134,9 @@ fn main() -> ExitCode {
         let rate = worst_of(&interp, word, "GMAC/s");
         report.line(&format!("reference interpreter, slowest {word}"), rate, "GMAC/s", Bar::AtLeast(1.0));
     }
+    let eager = bench_lines("fornax", "eager");
+    let slowest = rates(&eager, "eager add [4] f32", "ns").into_iter().fold(f64::NAN, f64::max);
+    report.line("eager addition of four numbers, all costs", slowest / 1000.0, "us", Bar::AtMost(2.0));
     model_bars(&mut report, &fornax);
     println!("{} bars missed", report.missed);
     ExitCode::from(u8::from(report.missed > 0))

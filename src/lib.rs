@@ -13,6 +13,18 @@
 //! # Ok::<(), fornax::Error>(())
 //! ```
 //!
+//! Models are also written as ordinary code. Operations on a [`Tensor`] run at once, each as native code that is compiled
+//! at its first use and serves every size after that:
+//!
+//! ```
+//! use fornax::{DType, Tensor};
+//!
+//! let x = Tensor::from([[1.0f32, -2.0, 3.0], [0.5, 0.0, -1.0]]);
+//! let weight = Tensor::eye(3, DType::F32) * 2;
+//! let y = (x.linear(&weight, None).relu() + 1).softmax(-1);
+//! assert!(y.sum(-1, false).allclose(&Tensor::ones([2], DType::F32), 1e-6, 0.0));
+//! ```
+//!
 //! One compilation serves every size of the model's symbolic dims. A [`Model`] is `Send + Sync`: it may be run from many
 //! threads at once. What programs compute, down to the corner cases, is stated in `docs/numerics.md`.
 

@@ -9,7 +9,7 @@ use fornax_ir::scalar::Scalar;
 use smallvec::{SmallVec, smallvec};
 
 use super::cache::{self, Known};
-use super::key::{Key, Relation};
+use super::key::Key;
 use super::layout::{self, Misfit, Prepared};
 use super::program::{Failure, Program};
 use crate::error::Error;
@@ -122,19 +122,26 @@ fn run(mut key: Key, operands: &[Operand<'_>], body: Body<'_>) -> Result<Array, 
     let mut prepared = layout::prepare(&mut key, operands).map_err(|misfit| misfit_text(misfit, operands))?;
     let slot = cache::slot(&prepared.words);
     match slot.get(|| compile(&key, &prepared, operands, body)) {
-        Ok(Known::Program(program)) => {
-            program.run(&prepared).map_err(|failure| failure_text(key.name, failure, operands, body))
-        }
-        Ok(Known::Exact) => {
-            prepared.words.truncate(attributes);
-            key.words = prepared.words;
-            run(key.all_exact(), operands, body)
-        }
+        Ok(Known::Program(program)) => match program.run(&prepared) {
+            Ok(array) => return Ok(array),
+            Err(Failure::Shape(what)) => match concretely(operands, body) {
+                Err(error) => return Err(error_text(key.name, &error)),
+                // What the program demands of any extents is not demanded of these.
+                Ok(()) if !key.is_exact() => {}
+                Ok(()) => return Err(what),
+            },
+            Err(Failure::Index(what)) => return Err(format!("an index is out of range: {what}")),
+            Err(Failure::Other(what)) => return Err(what),
+        },
+        Ok(Known::Exact) => {}
         Err(what) => {
             cache::forget(&prepared.words, &slot);
-            Err(what)
+            return Err(what);
         }
     }
+    prepared.words.truncate(attributes);
+    key.words = prepared.words;
+    run(key.all_exact(), operands, body)
 }
 
 fn compile(
@@ -143,7 +150,7 @@ fn compile(
     operands: &[Operand<'_>],
     body: Body<'_>,
 ) -> Result<Known, String> {
-    let exact = key.exact == [u8::MAX; 4] || key.relation == Relation::Elementwise;
+    let exact = key.is_exact();
     match program(key, prepared, operands, body) {
         Ok(program) => Ok(Known::Program(Box::new(program))),
         Err(Cause::Operands(symbolic)) => match concretely(operands, body) {
@@ -211,14 +218,6 @@ fn misfit_text(misfit: Misfit, operands: &[Operand<'_>]) -> String {
                 extents.collect::<Vec<_>>().join(" and ")
             )
         }
-    }
-}
-
-fn failure_text(name: &str, failure: Failure, operands: &[Operand<'_>], body: Body<'_>) -> String {
-    match failure {
-        Failure::Shape(what) => concretely(operands, body).err().map_or(what, |e| error_text(name, &e)),
-        Failure::Index(what) => format!("an index is out of range: {what}"),
-        Failure::Other(what) => what,
     }
 }
 

@@ -113,6 +113,11 @@ impl Key {
         self
     }
 
+    /// Whether no other key has fewer extents open: all are fixed, or none could be.
+    pub(super) fn is_exact(&self) -> bool {
+        self.exact == [u8::MAX; 4] || self.relation == Relation::Elementwise
+    }
+
     /// The same operation for these extents alone.
     pub(super) fn all_exact(mut self) -> Key {
         self.exact = [u8::MAX; 4];

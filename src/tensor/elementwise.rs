@@ -308,6 +308,19 @@ impl Tensor {
         unary(Key::elementwise("to_dtype").dtype(dtype), self, |g, x| g.cast(x, dtype))
     }
 
+    /// The value where the mask is true, elsewhere this tensor's element.
+    ///
+    /// # Panics
+    /// At the caller's line, when the mask is not bool, shapes don't broadcast, or the dtype cannot hold the value.
+    #[must_use]
+    #[track_caller]
+    pub fn masked_fill(&self, mask: &Tensor, value: impl Into<Number>) -> Tensor {
+        let value = Value::from(value.into()).beside("masked_fill", self);
+        apply_one(Key::elementwise("masked_fill"), &[mask.into(), value, self.into()], &|g, v| {
+            Ok(one(g.select(v[0], v[1], v[2])?))
+        })
+    }
+
     /// Where this condition is true the element of `then`, elsewhere that of `otherwise`; all three broadcast.
     ///
     /// # Panics

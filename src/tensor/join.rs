@@ -1,9 +1,10 @@
 //! Elements by index, and tensors joined to one.
 
-use fornax_ir::DType;
-use fornax_ir::graph::ops::{Concat, Gather, Iota};
+use fornax_ir::graph::ops::{Concat, Gather, Iota, Pad};
+use fornax_ir::{DType, Dim as Expr};
 
 use super::Tensor;
+use super::args::{Number, Value};
 use super::elementwise::one_dtype;
 use crate::eager::{Key, Operand, apply_one, fail, one};
 
@@ -136,6 +137,31 @@ impl Tensor {
             }
             Ok(one(b.add(Gather { axes: (0..shape.len() as u32).collect() }, &inputs)?))
         })
+    }
+
+    /// Surrounded by a value: so many elements before and after each of the last axes, of which the pads are in order.
+    ///
+    /// # Panics
+    /// At the caller's line, when there are more pads than axes, or the dtype cannot hold the value.
+    ///
+    /// ```
+    /// # use fornax::Tensor;
+    /// assert_eq!(Tensor::from([[1, 2]]).pad(&[(0, 1), (1, 0)], 9), Tensor::from([[9, 1, 2], [9, 9, 9]]));
+    /// ```
+    #[must_use]
+    #[track_caller]
+    pub fn pad(&self, pads: &[(usize, usize)], value: impl Into<Number>) -> Tensor {
+        let operands = [self.into(), Value::from(value.into()).beside("pad", self)];
+        let Some(whole) = self.rank().checked_sub(pads.len()) else {
+            fail("pad", &operands, &format!("{} pads are given for {} axes", pads.len(), self.rank()));
+        };
+        let side = |f: fn(&(usize, usize)) -> usize| -> Vec<i64> {
+            std::iter::repeat_n(0, whole).chain(pads.iter().map(|p| f(p) as i64)).collect()
+        };
+        let (lo, hi) = (side(|p| p.0), side(|p| p.1));
+        let key = Key::tensors("pad").ints(lo.iter().chain(&hi).copied().collect::<Vec<_>>().into_iter());
+        let dims = |side: &[i64]| side.iter().map(|&n| Expr::constant(n)).collect();
+        apply_one(key, &operands, &|b, v| Ok(one(b.add(Pad { lo: dims(&lo), hi: dims(&hi) }, v)?)))
     }
 
     /// One where a new last axis of extent `classes` has the element's number, else zero; i64. A number out of range

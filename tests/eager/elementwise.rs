@@ -189,6 +189,8 @@ fn choices_and_conversions() {
     let y = numbers(&[4], DType::F32, 2);
     let chosen = x.gt(&y).where_(&x, &y);
     agree("where", &chosen, &Nd::of(&x).zip(&Nd::of(&y), f64::max), 0.0);
+    let filled = Nd::of(&x).map(|v| if v > 0.0 { -1.0 } else { v });
+    agree("masked_fill", &x.masked_fill(&x.gt(0), -1), &filled, 0.0);
     agree("relu", &x.gt(0).where_(&x, 0), &Nd::of(&x).map(|v| v.max(0.0)), 0.0);
     for from in
         [DType::F32, DType::F64, DType::I32, DType::I64, DType::U8, DType::I8, DType::Bool, DType::F16]

@@ -61,6 +61,8 @@ fn linear_layers_and_sums_of_products() {
     let expected = x.matmul(&w.t());
     agree("linear", &x.linear(&w, None), &Nd::of(&expected), 1e-5);
     agree("linear with bias", &x.linear(&w, Some(&bias)), &Nd::of(&(&expected + &bias)), 1e-5);
+    let one = Tensor::from([0.5f32]);
+    agree("linear with one bias", &x.linear(&w, Some(&one)), &Nd::of(&(&expected + &one)), 1e-5);
     agree("linear of a vector", &x.i((0, 0)).linear(&w, None), &Nd::of(&expected.i((0, 0))), 1e-5);
     let (a, b) = (numbers(&[2, 3, 4], DType::F32, 4), numbers(&[2, 4, 5], DType::F32, 5));
     let cases: [(&str, Vec<&Tensor>, Tensor); 9] = [

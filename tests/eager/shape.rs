@@ -89,6 +89,19 @@ fn tensors_from_values() {
 }
 
 #[test]
+fn pads() {
+    for x in layouts(&[2, 3, 4], DType::F32, 1) {
+        let n = Nd::of(&x);
+        let inside = |i: &[usize]| {
+            let at = [Some(i[0]), i[1].checked_sub(1), Some(i[2])];
+            let at: Option<Vec<usize>> = at.into_iter().collect();
+            at.filter(|at| at[1] < 3 && at[2] < 4).map_or(0.5, |at| n.at(&at))
+        };
+        agree("pad", &x.pad(&[(1, 1), (0, 2)], 0.5), &Nd::from_fn(&[2, 5, 6], inside), 0.0);
+    }
+}
+
+#[test]
 fn triangles() {
     for x in layouts(&[2, 3, 4], DType::F32, 1) {
         let n = Nd::of(&x);

@@ -10,6 +10,7 @@ const FUNCTIONS: &[Function] = &[
     ("arithmetic", |x| (1.0 - &x) * (&x + 2) / (x.abs() + 0.5) % 1.5),
     ("weights", |x| x.linear(&numbers(&[3, 6], DType::F32, 1), Some(&numbers(&[3], DType::F32, 2)))),
     ("choice", |x| x.gt(0).where_(&x.gelu(), &x.tanh()).clamp(-0.5, 2)),
+    ("masks and pads", |x| x.masked_fill(&x.gt(0), 2).pad(&[(1, 0), (0, 2)], -1)),
     ("logic", |x| x.gt(0).logical_and(&x.lt(1)).to_dtype(DType::F32)),
     ("powers", |x| x.pow(2) + x.abs().pow(0.5) + x.leaky_relu(0.1) + x.elu(1.0)),
     ("sums", |x| x.sum(0, true) + x.mean(-1, true) + x.max(.., false)),
