@@ -1,7 +1,7 @@
 //! Operations that run at once.
 //!
 //! An operation is a function that adds nodes to a graph. Its program is compiled with symbolic extents at the first use
-//! and found again by [`Key`]: name, attributes, and of every operand dtype, rank, layout and which extents are equal,
+//! and found again by its key: name, attributes, and of every operand dtype, rank, layout and which extents are equal,
 //! never the extents themselves. So a new size compiles nothing.
 
 mod cache;
