@@ -26,10 +26,8 @@ const LONG: f64 = 20.0;
 /// A machine's figures, in nanoseconds.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Profile {
-    /// To start a kernel.
+    /// To start a kernel, and now and then to hand it out to threads.
     pub launch: f64,
-    /// To hand a kernel out to threads, where it is large enough.
-    pub fork: f64,
     /// One simple instruction, on a vector or a scalar.
     pub instruction: f64,
     /// Around one run of a loop of vectors, or one tile of a contraction.
@@ -44,15 +42,7 @@ pub struct Profile {
 
 impl Default for Profile {
     fn default() -> Self {
-        Profile {
-            launch: 250.0,
-            fork: 1500.0,
-            instruction: 0.12,
-            run: 8.0,
-            near_byte: 0.03,
-            far_byte: 0.1,
-            near: 1e6,
-        }
+        Profile { launch: 400.0, instruction: 0.12, run: 8.0, near_byte: 0.03, far_byte: 0.1, near: 1e6 }
     }
 }
 
@@ -276,8 +266,7 @@ impl Profile {
         }
         let bytes = typical(graph, &lowered.bytes);
         let memory = bytes.min(self.near) * self.near_byte + (bytes - self.near).max(0.0) * self.far_byte;
-        let forks = typical(graph, &lowered.work) >= fornax_codegen::entry::FORK_THRESHOLD as f64;
-        self.launch + if forks { self.fork } else { 0.0 } + compute.max(memory)
+        self.launch + compute.max(memory)
     }
 
     /// Nanoseconds of the kernel of a group, or why it is none.
@@ -289,5 +278,45 @@ impl Profile {
     pub fn plan(&self, graph: &Graph, cache: &Cache, plan: &Plan) -> Result<f64, Error> {
         let refused = |r: Refuse| Error::Internal { stage: "rewrite", what: r.0.to_string() };
         plan.groups.iter().map(|g| self.group(graph, cache, g).map_err(refused)).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fornax_ir::graph::text::parse;
+
+    /// The cost of the kernel of a graph's last value, with all others inlined.
+    fn cost(lines: &[&str]) -> f64 {
+        let mut text =
+            String::from("graph \"g\" {\n  %0: f32[64, 96] = input \"x\"\n  %1: f32[96, 64] = input \"y\"\n");
+        for (k, l) in lines.iter().enumerate() {
+            text.push_str(&format!("  %{}: {l}\n", k + 2));
+        }
+        text.push_str(&format!("  output \"y\" %{}\n}}\n", lines.len() + 1));
+        let graph = parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+        let mut group = Group::new(graph.outputs[0].value);
+        group.members = graph.values().filter(|v| v.0 > 1 && *v != group.root).collect();
+        Profile::default().group(&graph, &Cache::new(&graph), &group).unwrap()
+    }
+
+    #[test]
+    fn more_work_costs_more() {
+        let neg = cost(&["f32[64, 96] = neg %0"]);
+        let exp = cost(&["f32[64, 96] = exp %0"]);
+        let erf = cost(&["f32[64, 96] = erf %0"]);
+        let both = cost(&["f32[64, 96] = exp %0", "f32[64, 96] = erf %2"]);
+        assert!(neg < exp && exp < erf && erf < both, "{neg} {exp} {erf} {both}");
+    }
+
+    #[test]
+    fn strided_walks_and_repeated_work_cost_more() {
+        let straight = cost(&["f32[64, 96] = neg %0"]);
+        let turned = cost(&["f32[96, 64] = permute %0 perm [1, 0]", "f32[96, 64] = neg %2"]);
+        assert!(turned > straight, "{turned} {straight}");
+        let product = cost(&["f32[64, 64] = dot %0, %1 batch [] contract [1:0]"]);
+        let prologue = cost(&["f32[64, 96] = exp %0", "f32[64, 64] = dot %2, %1 batch [] contract [1:0]"]);
+        let epilogue = cost(&["f32[64, 64] = dot %0, %1 batch [] contract [1:0]", "f32[64, 64] = exp %2"]);
+        assert!(product < epilogue && epilogue < prologue, "{product} {epilogue} {prologue}");
     }
 }

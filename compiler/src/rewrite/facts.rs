@@ -187,10 +187,11 @@ pub fn insert(space: &mut Space, op: Op, children: &[Id], ty: Arc<TensorType>, l
     if stored { space.add(Node::load(id)) } else { with_tensor(space, id) }
 }
 
-/// Adds a name for the scalar `body`, whose operands are `children`.
-pub fn insert_name(space: &mut Space, name: u32, children: &[Id], body: Id) -> Id {
+/// Adds a name for what the class `body` computes. Its operand is the class itself, so that no two classes
+/// become one by their names.
+pub fn insert_name(space: &mut Space, name: u32, body: Id) -> Id {
     let (ty, loc) = (space[body].data.ty.clone(), space[body].data.loc);
-    let node = Node { kind: Kind::Named, attrs: Attrs(name), children: SmallVec::from_slice(children) };
+    let node = Node { kind: Kind::Named, attrs: Attrs(name), children: SmallVec::from_slice(&[body]) };
     put(space, node, ty, loc)
 }
 

@@ -24,7 +24,7 @@ const FUEL: usize = 6;
 /// Rounds over all kernels.
 const ROUNDS: usize = 2;
 /// A move must save this part of what it replaces, and so many nanoseconds.
-const MARGIN: (f64, f64) = (0.05, 300.0);
+const MARGIN: (f64, f64) = (0.1, 300.0);
 /// Places at which one kernel is split for trial, at most.
 const MAX_SPLITS: usize = 4;
 /// Kernels that a joined value may be repeated in, at most.
@@ -347,5 +347,52 @@ impl Search<'_> {
             }
         }
         (first, second)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::greedy;
+    use fornax_ir::graph::text::parse;
+
+    /// The moves on a graph, and the kernels before and after.
+    fn moves(text: &str) -> (Moves, usize, usize) {
+        let graph = parse(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+        let cache = Cache::new(&graph);
+        let plan = greedy::plan_with(&graph, &cache);
+        let before = plan.groups.len();
+        let (plan, moves) = improve(&graph, &cache, plan, &Profile::default(), &|_| true);
+        plan.verify(&graph).unwrap();
+        (moves, before, plan.groups.len())
+    }
+
+    #[test]
+    fn a_long_epilogue_behind_borders_is_split_off_and_a_short_one_is_not() {
+        let conv = |epilogue: &str| {
+            format!(
+                "graph \"conv\" {{\n  %0: f32[1, 32, 40] = input \"x\"\n  %1: f32[32, 32, 3] = input \"w\"\n  \
+                 %2: f32[1, 32, 40] = conv %0, %1 strides [1] pads [16:16] dilations [16] groups 1\n  \
+                 %3: f32[1, 32, 40] = {epilogue} %2\n  output \"y\" %3\n}}\n"
+            )
+        };
+        let (long, before, after) = moves(&conv("erf"));
+        assert_eq!((long.splits, before, after), (1, 1, 2));
+        let (short, before, after) = moves(&conv("neg"));
+        assert_eq!((short.splits, before, after), (0, 1, 1));
+    }
+
+    #[test]
+    fn siblings_of_one_tensor_become_one_kernel_unless_one_needs_the_other() {
+        let siblings = "graph \"s\" {\n  %0: f32[64, 100] = input \"x\"\n  %1: f32[64] = reduce %0 by sum axes [1]\n  \
+                        %2: f32[64] = reduce %0 by max axes [1]\n  output \"a\" %1\n  output \"b\" %2\n}\n";
+        let (m, before, after) = moves(siblings);
+        assert_eq!((m.merges, before, after), (1, 2, 1));
+        // The second needs the first through a product, which is a kernel of its own.
+        let around = "graph \"s\" {\n  %0: f32[64, 64] = input \"x\"\n  %1: f32[64, 64] = exp %0\n  \
+                      %2: f32[64, 64] = dot %1, %1 batch [] contract [1:0]\n  %3: f32[64, 64] = dot %2, %2 batch [] contract [1:0]\n  \
+                      %4: f32[64, 64] = add %3, %1\n  output \"a\" %1\n  output \"b\" %4\n}\n";
+        let (_, before, after) = moves(around);
+        assert_eq!((before, after), (3, 3));
     }
 }

@@ -22,7 +22,8 @@ pub enum Kind {
     Mat,
     /// `S`: the element of a tensor at the index.
     Load,
-    /// A composite known by name; an `S` equal to its body. `Attrs` index [`super::composites::TABLE`].
+    /// A composite known by name; an `S` in the class of its body, which is its operand. `Attrs` index
+    /// [`super::composites::TABLE`].
     Named,
     /// An operator of GIR: a `T` for inputs and constants, an `S` otherwise.
     Op(OpKind),

@@ -53,8 +53,7 @@ pub(super) fn rewrite(graph: Graph, options: &Options, cache: &Cache) -> Result<
     };
     let candidates = Candidates::new(&saturated, &graph);
     let mut report = Report::of(&saturated);
-    // Constants fold and views meet only in whole graphs, of which a region's plan must not be a part.
-    let choices = if graph.regions.is_empty() { choices(&saturated, &candidates) } else { vec![] };
+    let choices = choices(&saturated, &candidates);
     let mut wanted = FxHashSet::default();
     let mut best = try_selection(&candidates, &graph, &wanted, options, cache, &profile)?;
     for choice in choices.into_iter().take(MAX_DECISIONS) {

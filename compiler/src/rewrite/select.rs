@@ -157,7 +157,8 @@ impl<'s> Candidates<'s> {
         let class = *self.number.get(&space.find(added.class))?;
         let children = added.node.children.iter().map(|&c| space.find(c)).collect();
         let node = Node { children, ..added.node.clone() };
-        let known = space[self.classes[class]].nodes.contains(&node) && !self.originals.contains(&node);
+        let selectable = matches!(node.kind, Kind::Op(_)) && !self.originals.contains(&node);
+        let known = selectable && space[self.classes[class]].nodes.contains(&node);
         known.then_some((class, node))
     }
 

@@ -8,8 +8,7 @@
 
 mod axes;
 mod cache;
-pub mod cost;
-mod draft;
+pub mod draft;
 mod emit;
 mod finish;
 mod maps;
@@ -17,7 +16,6 @@ mod stores;
 pub mod tile;
 
 pub use cache::Cache;
-pub use cost::Cost;
 pub(crate) use finish::DETAIL;
 
 use crate::plan::Group;
@@ -56,8 +54,6 @@ pub struct Lowered {
     pub work: Dim,
     /// Bytes read and written, each element that is touched counted once.
     pub bytes: Dim,
-    /// What one run costs, for a cost model.
-    pub cost: Cost,
 }
 
 /// Lowers a group to a scheduled kernel, or says why it cannot be one.
@@ -77,10 +73,9 @@ pub fn lower(graph: &Graph, group: &Group) -> Result<Lowered, Refuse> {
     };
     let operands: Vec<Operand> = done.buffers.iter().map(operand).collect();
     let in_place = in_place(&done.kernel, &operands);
-    let cost = Cost::of(graph, &done.kernel, &operands, &done.scalars);
     let mut kernel = done.kernel;
     kernel.name = graph.loc(group.root).to_string();
-    Ok(Lowered { kernel, operands, scalars: done.scalars, in_place, work, bytes, cost })
+    Ok(Lowered { kernel, operands, scalars: done.scalars, in_place, work, bytes })
 }
 
 fn work(draft: &draft::DraftKernel) -> Dim {
