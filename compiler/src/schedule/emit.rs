@@ -11,7 +11,7 @@ use fornax_ir::graph::{Graph, Op, TensorType, ValueId};
 use fornax_ir::kernel::{AxisKind, Inst, Order, ValueId as Val};
 use fornax_ir::scalar::{BinaryOp, CompareOp, Scalar};
 use fornax_ir::{DType, Dim};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// More values than this in one kernel are refused: it bounds code size and compile time.
 const MAX_OPS: usize = 1024;
@@ -445,6 +445,9 @@ impl Emitter<'_> {
         if !self.shares_axes(v, index) {
             return Err(Refuse("two contractions in one stage"));
         }
+        if self.needs_contraction(v) {
+            return Err(Refuse("a contraction of what another one of its stage gives"));
+        }
         self.in_contraction = true;
         let (op, order, value, bounds) = match self.graph.node(v).op.clone() {
             Op::Reduce(r) => self.reduce(v, &r, index)?,
@@ -458,6 +461,28 @@ impl Emitter<'_> {
         let val = self.push(DraftInst::Accumulate { op, order, value, mask: bounds }, dtype);
         self.contractions.push((v, index.to_vec(), val));
         Ok(val)
+    }
+
+    /// Whether what a contraction accumulates is computed here from another one of the stage.
+    fn needs_contraction(&self, v: ValueId) -> bool {
+        if self.contractions.is_empty() {
+            return false;
+        }
+        let mut open = vec![v];
+        let mut seen = FxHashSet::default();
+        while let Some(v) = open.pop() {
+            for &i in &self.graph.node(v).inputs {
+                let i = storage(self.graph, i);
+                if self.contractions.iter().any(|c| c.0 == i) {
+                    return true;
+                }
+                let local = i != self.target && self.group.locals.contains(&i);
+                if self.group.computes(i) && !local && seen.insert(i) {
+                    open.push(i);
+                }
+            }
+        }
+        false
     }
 
     /// Whether a contraction is the first of its stage, or can accumulate in the loops of the first:

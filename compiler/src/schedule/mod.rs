@@ -75,6 +75,11 @@ pub fn lower(graph: &Graph, group: &Group) -> Result<Lowered, Refuse> {
     let in_place = in_place(&done.kernel, &operands);
     let mut kernel = done.kernel;
     kernel.name = graph.loc(group.root).to_string();
+    debug_assert!(
+        fornax_ir::kernel::verify::verify(&kernel).is_ok(),
+        "{:?}\n{kernel}",
+        fornax_ir::kernel::verify::verify(&kernel)
+    );
     Ok(Lowered { kernel, operands, scalars: done.scalars, in_place, work, bytes })
 }
 
