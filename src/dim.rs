@@ -88,6 +88,24 @@ impl Dim {
         usize::try_from(self.expr.as_const()?).ok()
     }
 
+    /// The value where the symbols have these values; `None` where a symbol has none, and where the value is negative or
+    /// has none (a division by 0, or beyond 64 bits).
+    ///
+    /// ```
+    /// use fornax::Dim;
+    ///
+    /// let bytes = Dim::symbol("batch", 1..) * 4 + 16;
+    /// assert_eq!(bytes.at(&[("batch", 8)]), Some(48));
+    /// assert_eq!(bytes.at(&[("length", 8)]), None);
+    /// ```
+    pub fn at(&self, values: &[(&str, usize)]) -> Option<usize> {
+        let value = |symbol: &str| {
+            let (_, value) = values.iter().find(|(name, _)| *name == symbol)?;
+            i64::try_from(*value).ok()
+        };
+        usize::try_from(self.expr.eval_symbols(&value).ok()?).ok()
+    }
+
     /// The smallest and largest value that the symbols' ranges allow, by interval arithmetic; `None` is unbounded.
     pub fn bounds(&self) -> (Option<i64>, Option<i64>) {
         let mut ranges = Ranges::new();

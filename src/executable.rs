@@ -58,6 +58,7 @@ pub(crate) struct Built {
     pub(crate) optimize_time: Duration,
     pub(crate) codegen_time: Duration,
     pub(crate) kernels: usize,
+    pub(crate) e_nodes: usize,
     pub(crate) weights_bytes: u64,
     pub(crate) isa: String,
     pub(crate) imports: Vec<String>,
@@ -71,6 +72,7 @@ pub(crate) fn build(graph: Graph, options: &Options, pool: &Arc<ThreadPool>) -> 
             optimize_time: Duration::ZERO,
             codegen_time: Duration::ZERO,
             kernels: 0,
+            e_nodes: 0,
             weights_bytes: 0,
             isa: "interpreter".into(),
             imports: vec![],
@@ -87,6 +89,7 @@ pub(crate) fn compile(lowered: Lowered, options: &Options, pool: &Arc<ThreadPool
         return Err(Error::MemoryLimit { what: "the model's weights", needed: weights_bytes, limit });
     }
     let optimize_time = lowered.optimize_time;
+    let e_nodes = lowered.report.nodes;
     let compiled = lowered.compile(&target, options.leaf.name(), &codegen::Options::default())?;
     let instance = compiled.code.instance(InstanceOptions {
         pool: pool.clone(),
@@ -101,6 +104,7 @@ pub(crate) fn compile(lowered: Lowered, options: &Options, pool: &Arc<ThreadPool
     };
     Ok(Built {
         kernels: native.program.calls.len(),
+        e_nodes,
         executable: Executable::Native(Box::new(native)),
         optimize_time,
         codegen_time: compiled.codegen_time,

@@ -54,6 +54,8 @@ pub use error::{Error, InputError};
 pub use executable::KernelTime;
 pub use fornax_compiler::Optimizer;
 pub use fornax_compiler::codegen::{Cpu, Leaf};
+pub use fornax_compiler::rewrite::fusion::Moves as FusionMoves;
+pub use fornax_compiler::rewrite::{Decision as RewriteDecision, Report as RewriteReport};
 pub use fornax_derive::TensorTree;
 pub use fornax_ir::DType;
 pub use fornax_ir::literal::{Element, LiteralError as TensorError};

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use fornax_compiler::Optimizer;
 use fornax_ir::graph::interp::bind;
 use fornax_ir::graph::{Graph, Output};
 use fornax_ir::{DType, Dim, Ranges};
@@ -148,6 +149,10 @@ pub struct Stats {
     pub operators: usize,
     /// Kernel calls of one run, copies included; 0 for the interpreter.
     pub kernels: usize,
+    /// Who planned the kernels.
+    pub optimizer: Optimizer,
+    /// Nodes of the e-graph, that of regions left out; 0 for other optimizers and for the interpreter.
+    pub e_nodes: usize,
     /// Bytes of weights that the compiled program holds; 0 for the interpreter.
     pub weights_bytes: u64,
     /// Instruction set and leaf emitter of the code.
@@ -240,6 +245,8 @@ impl Model {
             codegen_time: built.codegen_time,
             operators,
             kernels: built.kernels,
+            optimizer: options.optimizer,
+            e_nodes: built.e_nodes,
             weights_bytes: built.weights_bytes,
             isa: built.isa,
             imports: built.imports,

@@ -94,6 +94,8 @@ impl RunArgs {
     first_result_ms   from opening the file to the end of the first run\n  \
     operators         nodes of the file left after constant folding, less Identity, Reshape,\n                    \
     Transpose, Slice, Squeeze, Unsqueeze, Expand and Flatten\n  \
+    optimizer         who planned the kernels: egraph, greedy or none\n  \
+    e_nodes           nodes of the e-graph, without those of branches and loops; 0 for other optimizers\n  \
     kernels           passes over memory, copies included, as `dump --stage kernels` lists them\n  \
     bytes_moved       bytes that all kernels of a run read and write\n  \
     arena_bytes       working memory of a run\n  \
@@ -111,15 +113,15 @@ pub struct BenchArgs {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Stages: graph (as imported), plan (which tensors and kernels), kernels (loop nests),\n\
-    leaves (innermost programs), clif (Cranelift IR), asm (machine code).\n\n\
+    after_help = "Stages: graph (as imported), rewrite (what the e-graph found and what is used), plan (which\n\
+    tensors and kernels), kernels (loop nests), leaves (innermost programs), clif (Cranelift IR), asm (machine code).\n\n\
     Example: fornax dump model.onnx --stage kernels\n\
     Example: fornax dump model.onnx --stage graph -o model.fnxb"
 )]
 pub struct DumpArgs {
     /// The model: an .onnx, .fnxb or .fnx file
     pub model: PathBuf,
-    /// Which stage to print: graph, plan, kernels, leaves, clif or asm
+    /// Which stage to print: graph, rewrite, plan, kernels, leaves, clif or asm
     #[arg(long)]
     pub stage: Stage,
     /// Where to write it instead; a graph is saved complete as .fnxb (binary) or .fnx (text)

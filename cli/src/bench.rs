@@ -56,6 +56,8 @@ pub fn bench(args: &BenchArgs) -> Result<(), Failure> {
         "codegen_ms": ms(s.codegen_time),
         "first_result_ms": ms(first_result),
         "operators": s.operators,
+        "optimizer": s.optimizer.name(),
+        "e_nodes": s.e_nodes,
         "kernels": s.kernels,
         "bytes_moved": model.bytes_moved(&dims)?,
         "arena_bytes": model.arena_bytes(&dims)?,
@@ -115,10 +117,12 @@ fn print(report: &serde_json::Value) -> Result<(), Failure> {
         time("codegen_ms")
     ))?;
     output::line(format_args!(
-        "kernels      {} for {} operators, {} moved",
+        "kernels      {} for {} operators, {} moved; optimizer {}, {} e-nodes",
         report["kernels"],
         report["operators"],
-        size("bytes_moved")
+        size("bytes_moved"),
+        text("optimizer"),
+        report["e_nodes"]
     ))?;
     output::line(format_args!(
         "memory       arena {}, weights {}, peak {}",

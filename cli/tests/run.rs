@@ -124,7 +124,7 @@ fn bench_reports_every_key() {
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
     let keys = "model backend isa threads runs median_ms p10_ms p90_ms import_ms optimize_ms codegen_ms first_result_ms \
-                operators kernels bytes_moved arena_bytes weights_bytes peak_rss_bytes version";
+                operators optimizer e_nodes kernels bytes_moved arena_bytes weights_bytes peak_rss_bytes version";
     let mut wanted: Vec<&str> = keys.split_whitespace().collect();
     let mut found: Vec<&str> = report.as_object().unwrap().keys().map(String::as_str).collect();
     wanted.sort_unstable();
@@ -133,11 +133,19 @@ fn bench_reports_every_key() {
     let number = |key: &str| report[key].as_f64().unwrap();
     assert!(number("p10_ms") <= number("median_ms") && number("median_ms") <= number("p90_ms"));
     assert!(number("first_result_ms") >= number("import_ms") + number("optimize_ms") + number("codegen_ms"));
-    for key in
-        ["median_ms", "codegen_ms", "kernels", "bytes_moved", "arena_bytes", "weights_bytes", "operators"]
-    {
+    for key in [
+        "median_ms",
+        "codegen_ms",
+        "kernels",
+        "e_nodes",
+        "bytes_moved",
+        "arena_bytes",
+        "weights_bytes",
+        "operators",
+    ] {
         assert!(number(key) > 0.0, "{key}");
     }
+    assert_eq!(report["optimizer"], "egraph");
     assert_eq!(report["threads"], 1);
     assert_eq!(report["model"], "digits.onnx");
     let help = fornax(&["bench", "--help"]).stdout;
@@ -156,6 +164,7 @@ fn every_stage_is_dumped() {
     let model = example("digits.onnx");
     for (stage, part) in [
         ("graph", "conv"),
+        ("rewrite", "e-graph: "),
         ("plan", "k0"),
         ("kernels", "call 0"),
         ("leaves", "loop"),

@@ -66,15 +66,33 @@ pub enum Optimizer {
     EGraph,
 }
 
+impl Optimizer {
+    /// All of them, from the one that does least.
+    pub const ALL: [Optimizer; 3] = [Optimizer::None, Optimizer::Greedy, Optimizer::EGraph];
+
+    /// The name in options and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Optimizer::None => "none",
+            Optimizer::Greedy => "greedy",
+            Optimizer::EGraph => "egraph",
+        }
+    }
+}
+
+impl std::fmt::Display for Optimizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
 impl std::str::FromStr for Optimizer {
     type Err = String;
+    /// The optimizer of that name; the error lists the known ones.
     fn from_str(s: &str) -> Result<Self, String> {
-        match s {
-            "none" => Ok(Optimizer::None),
-            "greedy" => Ok(Optimizer::Greedy),
-            "egraph" => Ok(Optimizer::EGraph),
-            _ => Err(format!("unknown optimizer `{s}`; known are none, greedy, egraph")),
-        }
+        Optimizer::ALL.into_iter().find(|o| o.name() == s).ok_or_else(|| {
+            format!("unknown optimizer `{s}`; known are {}", Optimizer::ALL.map(Optimizer::name).join(", "))
+        })
     }
 }
 

@@ -13,12 +13,13 @@ use fornax_ir::graph::{Graph, TensorType, ValueId};
 use super::error::{TraceError, line_of};
 use super::recording::Trace;
 use super::signature::{Flat, ROOTS, Signature, listed};
+use crate::RewriteReport;
 use crate::dim::Dim;
 use crate::eager::pool_of;
 use crate::error::{Error, InputError};
 use crate::executable::{self, Executable};
 use crate::graph_file::{self, SaveOptions};
-use crate::inspect::{Stage, text_of};
+use crate::inspect::{Stage, operator_count, text_of};
 use crate::model::{fix_dims, signature_of};
 use crate::options::{Backend, Options};
 use crate::tensor::Tensor;
@@ -138,6 +139,11 @@ impl<T> Traced<T> {
         &self.function.graph
     }
 
+    /// Operators of the graph that compute: all but inputs, constants and views, and what no result needs.
+    pub fn operators(&self) -> usize {
+        operator_count(self.graph())
+    }
+
     /// What is unusual about the trace, but no error: large tensors that became constants.
     pub fn warnings(&self) -> &[String] {
         &self.function.warnings
@@ -212,6 +218,21 @@ impl<T> Lowered<T> {
         self.lowered.program.weights.bytes
     }
 
+    /// What equality saturation found and what of it is used: nodes of the e-graph, rules that applied, spellings that were
+    /// tried, and what each kernel is estimated to cost. Of the graph without its regions; empty for other optimizers.
+    ///
+    /// ```
+    /// use fornax::{DType, Options, Tensor, trace};
+    ///
+    /// let traced = trace(|x: Tensor| x.softmax(-1), Tensor::spec(DType::F32, [4, 16]))?;
+    /// let lowered = traced.lower(&Options::default())?;
+    /// assert!(lowered.report().nodes > 0);
+    /// # Ok::<(), fornax::Error>(())
+    /// ```
+    pub fn report(&self) -> &RewriteReport {
+        &self.lowered.report
+    }
+
     /// How long optimising and planning took.
     pub fn optimize_time(&self) -> Duration {
         self.lowered.optimize_time
@@ -237,14 +258,16 @@ impl<T> Lowered<T> {
         let pool = pool_of(options.threads)?;
         let kernels = self.kernels();
         let signature = signature_of(&self.graph);
-        let (executable, isa) = match options.backend {
-            Backend::Interp => (Executable::Interp(Box::new(self.graph)), "interpreter".to_string()),
+        let (executable, isa, codegen_time) = match options.backend {
+            Backend::Interp => {
+                (Executable::Interp(Box::new(self.graph)), "interpreter".to_string(), Duration::ZERO)
+            }
             Backend::Jit => {
                 let built = executable::compile(self.lowered, options, &pool)?;
-                (built.executable, built.isa)
+                (built.executable, built.isa, built.codegen_time)
             }
         };
-        Ok(Compiled { function: self.function, signature, executable, kernels, isa })
+        Ok(Compiled { function: self.function, signature, executable, kernels, isa, codegen_time })
     }
 }
 
@@ -268,6 +291,7 @@ pub struct Compiled<T> {
     executable: Executable,
     kernels: usize,
     isa: String,
+    codegen_time: Duration,
 }
 
 impl<T: TensorTree> Compiled<T> {
@@ -312,6 +336,11 @@ impl<T: TensorTree> Compiled<T> {
     /// How many kernels one run calls, copies included; the body of a loop counts once.
     pub fn kernels(&self) -> usize {
         self.kernels
+    }
+
+    /// How long making native code of the kernels took; 0 for the interpreter.
+    pub fn codegen_time(&self) -> Duration {
+        self.codegen_time
     }
 
     /// Instruction set and leaf emitter of the code.
