@@ -34,8 +34,8 @@ pub fn table(
 ) -> Result<(Vec<Row>, Compiled<Tensor>), Box<dyn Error>> {
     let expected = interpreter.call(input)?;
     agreement("eager", &forward(input), &expected)?;
-    let (batch, runs, threads) = (settings.batch, settings.runs, eager::threads());
-    writeln!(out, "at batch {batch}, on {threads} threads, medians of {runs} runs that alternate:")?;
+    let (batch, runs) = (settings.batch, settings.runs);
+    writeln!(out, "at batch {batch}, on one thread, medians of {runs} runs that alternate:")?;
     writeln!(
         out,
         "optimizer  e-nodes  kernels     bytes  optimize   codegen  eager/run  compiled/run  max|a-b|"
@@ -44,7 +44,7 @@ pub fn table(
     let mut last = None;
     let mut report = RewriteReport::default();
     for optimizer in Optimizer::ALL {
-        let options = Options::default().optimizer(optimizer);
+        let options = Options::default().optimizer(optimizer).threads(1);
         let lowered = traced.lower(&options)?;
         let bytes = lowered.bytes().at(&[("batch", batch)]).ok_or("the bytes moved have no value")?;
         let (e_nodes, kernels) = (lowered.report().nodes, lowered.kernels());
@@ -54,7 +54,8 @@ pub fn table(
         }
         let compiled = lowered.compile(&options)?;
         let difference = agreement(optimizer.name(), &compiled.call(input)?, &expected)?;
-        let [eager, native] = medians(runs, &|| Ok(forward(input)), &|| Ok(compiled.call(input)?))?;
+        let [eager, native] =
+            eager::with_threads(1, || medians(runs, &|| Ok(forward(input)), &|| Ok(compiled.call(input)?)))?;
         writeln!(
             out,
             "{optimizer:<9} {:>8} {kernels:>8} {:>9} {:>9} {:>9} {:>10} {:>13} {difference:>9.1e}",
