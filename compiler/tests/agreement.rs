@@ -3,6 +3,8 @@
 
 mod support;
 
+use fornax_compiler::canonicalize::{CanonicalizeOptions, canonicalize};
+use fornax_compiler::rewrite::differential;
 use fornax_compiler::{Optimizer, Options, lower};
 use fornax_ir::graph::{self, Builder, Graph, TensorType, ValueId, ops, saved};
 use fornax_ir::scalar::{BinaryOp, CompareOp, ReduceOp, UnaryOp};
@@ -25,6 +27,8 @@ fn agree(name: &str, g: &Graph, args: &[Literal]) -> usize {
     let want = graph::interp::run(g, args).unwrap_or_else(|e| panic!("{name}: {e}"));
     let shapes: Vec<_> = args.iter().map(|a| (a.shape(), a.dtype())).collect();
     let bound = graph::interp::bind(g, &shapes).unwrap();
+    let canonical = canonicalize(g.clone(), &CanonicalizeOptions::default()).unwrap();
+    differential::check(&canonical, args, false).unwrap_or_else(|e| panic!("{name}: {e}"));
     let mut kernels = 0;
     for optimizer in [Optimizer::None, Optimizer::Greedy, Optimizer::EGraph] {
         let lowered = lower(g.clone(), &Options { optimizer, ..Options::default() })

@@ -10,6 +10,7 @@ use crate::{Error, Lowered, Options, lower_by, planned};
 use fornax_codegen::driver::define_kernel;
 use fornax_codegen::leaf::Clif;
 use fornax_codegen::{Cpu, Target};
+use fornax_ir::graph::interp::{bind, check_guards};
 use fornax_ir::graph::{Graph, text};
 use fornax_ir::kernel;
 use std::fmt::Write;
@@ -53,7 +54,21 @@ fn rewrite(test: &Test, graph: Graph) -> Result<String, Failure> {
     let usual = CanonicalizeOptions::default();
     let fold_budget = test.fold_budget.unwrap_or(usual.fold_budget);
     let options = CanonicalizeOptions { strict: test.strict, fold_budget };
-    Ok(canonicalize(graph, &options).map_err(whole)?.to_string())
+    let graph = canonicalize(graph, &options).map_err(whole)?;
+    nodes_agree(&graph, test.strict)?;
+    Ok(graph.to_string())
+}
+
+/// Every e-node of a canonical graph agrees with its class on seeded inputs, where the graph's conditions on sizes
+/// let it run on them.
+fn nodes_agree(graph: &Graph, strict: bool) -> Result<(), Failure> {
+    let args = values::seeded_inputs(graph);
+    let shapes: Vec<_> = args.iter().map(|a| (a.shape(), a.dtype())).collect();
+    let runs = bind(graph, &shapes).is_ok_and(|bound| check_guards(graph, &bound).is_ok());
+    if runs {
+        differential::check(graph, &args, strict).map_err(|e| Failure::whole(format!("e-graph: {e}")))?;
+    }
+    Ok(())
 }
 
 /// The e-graph of a graph as it stands, whose nodes must agree on seeded inputs.
@@ -92,6 +107,8 @@ pub(super) fn lower_merged(
 
 fn schedule(test: &Test, graph: Graph) -> Result<Output, Failure> {
     let options = Options { optimizer: test.optimizer, strict: test.strict, ..Options::default() };
+    let canonical = CanonicalizeOptions { strict: test.strict, ..Default::default() };
+    nodes_agree(&canonicalize(graph.clone(), &canonical).map_err(whole)?, test.strict)?;
     let lowered = lower_merged(graph, &options, &test.merges).map_err(whole)?;
     let mut text = format!("{}{}", lowered.plan.listing(&lowered.graph), lowered.program);
     for k in &lowered.program.kernels {
