@@ -1,5 +1,8 @@
 //! Small models written eagerly: eager, interpreted and compiled they agree, for every size of their symbolic dims.
 
+mod common;
+
+use common::graphs::{arguments, check_nodes};
 use fornax::{Backend, DType, Dim, Options, Tensor, TensorTree, Window, jit, trace};
 
 /// Numbers in -0.5..0.5 that repeat in no short period.
@@ -107,6 +110,8 @@ fn agree<M: TensorTree<Owned = M>>(
     let options = Options::default().threads(2);
     let f = jit(|(model, x): (M, Tensor)| forward(&model, &x)).options(options.clone()).spec((model, &spec));
     let captured = trace(|x: Tensor| forward(model, &x), &spec).unwrap();
+    let small = arguments(captured.graph(), &|_| Some(2));
+    check_nodes(captured.graph(), &small, false).unwrap_or_else(|e| panic!("e-graph: {e}"));
     let interp = options.clone().backend(Backend::Interp);
     let interpreted = captured.lower(&interp).unwrap().compile(&interp).unwrap();
     let captured = captured.lower(&options).unwrap().compile(&options).unwrap();

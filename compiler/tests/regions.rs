@@ -9,7 +9,7 @@ use fornax_ir::graph::verify::verify;
 use fornax_ir::graph::{self, Builder, Graph, TensorType, ValueId, ops, text};
 use fornax_ir::scalar::{BinaryOp, CompareOp, ReduceOp, Scalar, UnaryOp};
 use fornax_ir::{DType, Dim, Literal};
-use support::{dims, f32s, native, noise, on_kernels};
+use support::{dims, f32s, native, noise, on_e_nodes, on_kernels};
 
 /// Checks that the text is read back, runs every way (native code if asked for), and compares.
 fn agree(name: &str, g: &Graph, args: &[Literal], as_native: bool) {
@@ -19,6 +19,7 @@ fn agree(name: &str, g: &Graph, args: &[Literal], as_native: bool) {
     let want = graph::interp::run(g, args).unwrap_or_else(|e| panic!("{name}: {e}\n{printed}"));
     let shapes: Vec<_> = args.iter().map(|a| (a.shape(), a.dtype())).collect();
     let bound = graph::interp::bind(g, &shapes).unwrap();
+    on_e_nodes(name, g, args);
     for optimizer in [Optimizer::None, Optimizer::Greedy] {
         let name = format!("{name}, {optimizer:?}");
         let options = Options { optimizer, ..Options::default() };

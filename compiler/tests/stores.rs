@@ -8,7 +8,7 @@ use fornax_compiler::schedule::{self, Operand};
 use fornax_compiler::{Options, canonicalize, lower_with};
 use fornax_ir::graph::{self, Builder, Graph, Op, ValueId, ops};
 use fornax_ir::scalar::{BinaryOp, ReduceOp, UnaryOp};
-use support::{dims, f32s, native, noise, on_kernels};
+use support::{dims, f32s, native, noise, on_e_nodes, on_kernels};
 
 /// Numbers below `n` that look random.
 struct Choice(u64);
@@ -82,6 +82,7 @@ fn merged_kernels_agree() {
         let n = [1, 5, 40][c.below(3)];
         let args = [noise(&[n, n], 1), noise(&[n, n], 2)];
         let want = graph::interp::run(&g, &args).unwrap();
+        on_e_nodes(&format!("seed {seed}\n{g}"), &g, &args);
         let unfused = c.below(2) == 0;
         let lowered = lower_with(g.clone(), &Options::default(), |graph, _| {
             let plan = if unfused { Plan::unfused(graph) } else { greedy::plan(graph) };

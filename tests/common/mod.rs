@@ -1,6 +1,9 @@
 //! What the tests of real models share: the manifest, the reference arrays, and the comparison.
 #![allow(dead_code, reason = "each test uses a part of this")]
 
+pub mod graphs;
+pub mod orders;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 

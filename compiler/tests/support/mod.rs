@@ -1,8 +1,11 @@
 //! What the tests of whole programs share: arguments, and runs that are compared with the graph interpreter.
 
+use fornax_compiler::canonicalize::{CanonicalizeOptions, canonicalize};
 use fornax_compiler::codegen::{self, Cpu, Target};
+use fornax_compiler::renumber::renumber;
+use fornax_compiler::rewrite::differential;
 use fornax_compiler::{Lowered, interp};
-use fornax_ir::graph::{self, TensorType};
+use fornax_ir::graph::{self, Graph, TensorType};
 use fornax_ir::{DType, Dim, Literal};
 use fornax_runtime::{AlignedBuffer, InstanceOptions, ThreadPool};
 use std::sync::Arc;
@@ -31,6 +34,15 @@ fn close(a: &Literal, b: &Literal) -> bool {
             let (x, y) = (a.get_f64(i), b.get_f64(i));
             x == y || (x.is_nan() && y.is_nan()) || (x - y).abs() <= 1e-5 * peak.max(1e-3)
         })
+}
+
+/// Compares every node of the graph's e-graph with its class.
+pub fn on_e_nodes(name: &str, g: &Graph, args: &[Literal]) {
+    for strict in [false, true] {
+        let options = CanonicalizeOptions { strict, ..Default::default() };
+        let canonical = canonicalize(renumber(g), &options).unwrap_or_else(|e| panic!("{name}: {e}"));
+        differential::check(&canonical, args, strict).unwrap_or_else(|e| panic!("{name}, e-graph: {e}"));
+    }
 }
 
 /// Runs a program on the kernel interpreter, and compares.

@@ -6,13 +6,13 @@
 
 #![allow(clippy::print_stdout, reason = "a report is what it is for")]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
-#[path = "../tests/common/mod.rs"]
+#[path = "../../tests/common/mod.rs"]
 mod common;
-
-use common::MODELS;
+mod models;
+mod optimizer;
 
 /// A limit on a measured value.
 enum Bar {
@@ -33,7 +33,7 @@ impl Report {
         };
         self.missed += usize::from(!holds);
         let verdict = if holds { "ok" } else { "MISSED" };
-        println!("{what:<44} {value:>10.3} {relation} {limit:>10.3} {unit:<10} {verdict}");
+        println!("{what:<52} {value:>10.3} {relation} {limit:>10.3} {unit:<10} {verdict}");
     }
 }
 
@@ -72,52 +72,6 @@ fn worst_of(lines: &[String], word: &str, unit: &str) -> f64 {
     rates(lines, word, unit).into_iter().fold(f64::NAN, f64::min)
 }
 
-/// Bytes of a model's initializers as stored, as `fornax info` says.
-fn initializer_bytes(fornax: &Path, model: &Path) -> f64 {
-    let out = Command::new(fornax).arg("info").arg(model).output().expect("the command runs");
-    let text = String::from_utf8_lossy(&out.stdout).into_owned();
-    let line = text.lines().find(|l| l.starts_with("weights")).expect("info names the weights");
-    let bytes = line.split(',').skip(1).collect::<Vec<_>>().concat();
-    bytes.chars().filter(char::is_ascii_digit).collect::<String>().parse().expect("a byte count")
-}
-
-fn model_bars(report: &mut Report, fornax: &Path) {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models");
-    let (mut operators, mut kernels) = (0.0, 0.0);
-    for id in MODELS {
-        let model = root.join("files").join(format!("{id}.onnx"));
-        if !model.exists() {
-            println!(
-                "{id}: skipped, {} is missing (python3 tests/models/fetch.py brings it)",
-                model.display()
-            );
-            continue;
-        }
-        let inputs = root.join("reference").join(format!("{id}.case0.in.npz"));
-        let out =
-            Command::new(fornax).arg("bench").arg(&model).arg("--inputs").arg(&inputs).arg("--json").output();
-        let out = out.expect("the command runs");
-        assert!(out.status.success(), "{id}: {}", String::from_utf8_lossy(&out.stderr));
-        let json: serde_json::Value = serde_json::from_slice(&out.stdout).expect("bench prints JSON");
-        let number = |key: &str| json[key].as_f64().unwrap_or_else(|| panic!("{id}: no number {key}"));
-        let compile = number("import_ms") + number("optimize_ms") + number("codegen_ms");
-        report.line(&format!("{id} import + optimize + codegen"), compile, "ms", Bar::AtMost(1000.0));
-        let limit = 2.0 * initializer_bytes(fornax, &model) + number("arena_bytes") + 60e6;
-        report.line(
-            &format!("{id} peak memory"),
-            number("peak_rss_bytes") / 1e6,
-            "MB",
-            Bar::AtMost(limit / 1e6),
-        );
-        println!("{id:<31} median latency {:>10.3} ms on {} threads", number("median_ms"), number("threads"));
-        operators += number("operators");
-        kernels += number("kernels");
-    }
-    if operators > 0.0 {
-        report.line("kernels per operator, all models", kernels / operators, "", Bar::AtMost(0.6));
-    }
-}
-
 fn main() -> ExitCode {
     let mut report = Report::default();
     let fornax = build_command();
@@ -125,7 +79,7 @@ fn main() -> ExitCode {
     let gflops = best_of(&leaf, "matrix product", "GFLOP/s");
     report.line("clif matmul leaf, one core", gflops, "GFLOP/s", Bar::AtLeast(45.0));
     println!(
-        "{:<44} {:>10.3} GFLOP/s",
+        "{:<52} {:>10.3} GFLOP/s",
         "  its roof: register-only f32x4 FMA",
         best_of(&leaf, "register-only", "GFLOP/s")
     );
@@ -134,10 +88,12 @@ fn main() -> ExitCode {
         let rate = worst_of(&interp, word, "GMAC/s");
         report.line(&format!("reference interpreter, slowest {word}"), rate, "GMAC/s", Bar::AtLeast(1.0));
     }
+    optimizer::bars(&mut report);
     let eager = bench_lines("fornax", "eager");
+    eager.iter().for_each(|line| println!("  {line}"));
     let slowest = rates(&eager, "eager add [4] f32", "ns").into_iter().fold(f64::NAN, f64::max);
     report.line("eager addition of four numbers, all costs", slowest / 1000.0, "us", Bar::AtMost(2.0));
-    model_bars(&mut report, &fornax);
+    models::bars(&mut report, &fornax);
     println!("{} bars missed", report.missed);
     ExitCode::from(u8::from(report.missed > 0))
 }
