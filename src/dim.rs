@@ -106,6 +106,11 @@ impl Dim {
         usize::try_from(self.expr.eval_symbols(&value).ok()?).ok()
     }
 
+    /// Whether its value depends on symbols.
+    pub(crate) fn is_symbolic(&self) -> bool {
+        self.symbols.is_some()
+    }
+
     /// The smallest and largest value that the symbols' ranges allow, by interval arithmetic; `None` is unbounded.
     pub fn bounds(&self) -> (Option<i64>, Option<i64>) {
         let mut ranges = Ranges::new();
@@ -245,8 +250,10 @@ macro_rules! from_number {
             /// A constant extent. Panics when it exceeds `i64::MAX`.
             #[track_caller]
             fn from(n: $Number) -> Self {
-                let n = i64::try_from(n).unwrap_or_else(|_| panic!("the extent {n} exceeds 64 bits"));
-                Dim { expr: Expr::constant(n), symbols: None }
+                match i64::try_from(n) {
+                    Ok(n) => Dim { expr: Expr::constant(n), symbols: None },
+                    Err(_) => panic!("the extent {n} exceeds 64 bits"),
+                }
             }
         }
         impl PartialEq<$Number> for Dim {

@@ -16,7 +16,7 @@ use fornax_runtime::{CancelToken, Instance, InstanceOptions, RunError, ThreadPoo
 
 use crate::error::{Error, InputError};
 use crate::options::{Backend, Options};
-use crate::tensor::Tensor;
+use crate::tensor::{Array, Shape, Storage, Tensor};
 
 /// How long a kernel took in one run.
 #[derive(Clone, PartialEq, Debug)]
@@ -199,11 +199,11 @@ fn interpret(graph: &Graph, inputs: &[&Tensor], cancel: Option<&CancelToken>) ->
     }
 }
 
-/// Storage of an output that is to be written: 8-byte words, and how many of their bytes count.
+/// Storage of an output that is to be written, and how many of its bytes count.
 struct Buffer {
-    words: Vec<u64>,
+    storage: Storage,
     bytes: usize,
-    shape: Vec<usize>,
+    shape: Shape,
 }
 
 impl Native {
@@ -224,9 +224,9 @@ impl Native {
                     |_| Error::Shape(format!("output '{}' would have an extent of {d} = {value}", spec.name));
                 usize::try_from(value).map_err(negative)
             };
-            let shape = spec.shape.iter().map(extent).collect::<Result<Vec<_>, _>>()?;
+            let shape = spec.shape.iter().map(extent).collect::<Result<Shape, _>>()?;
             let bytes = byte_count(spec.dtype, &shape)?;
-            Ok(Buffer { words: vec![0; bytes.div_ceil(8)], bytes, shape })
+            Ok(Buffer { storage: Storage::zeroed(bytes, &shape)?, bytes, shape })
         };
         self.program.outputs.iter().map(buffer).collect()
     }
@@ -242,7 +242,7 @@ impl Native {
         let bytes: Vec<&[u8]> = inputs.iter().map(|t| t.bytes()).collect();
         let mut outputs = slices(&mut buffers);
         self.instance.run_with(&dims, &bytes, &mut outputs, None, cancel).map_err(|e| self.error(e))?;
-        self.tensors(buffers)
+        Ok(self.tensors(buffers))
     }
 
     fn profile(
@@ -260,12 +260,13 @@ impl Native {
             Ok(KernelTime { label: label.clone(), time, bytes: size(bytes, bindings)? })
         };
         let kernels = self.program.calls.iter().zip(times).map(kernel).collect::<Result<_, Error>>()?;
-        Ok((self.tensors(buffers)?, kernels))
+        Ok((self.tensors(buffers), kernels))
     }
 
-    fn tensors(&self, buffers: Vec<Buffer>) -> Result<Vec<Tensor>, Error> {
+    fn tensors(&self, buffers: Vec<Buffer>) -> Vec<Tensor> {
         let specs = self.program.outputs.iter();
-        specs.zip(buffers).map(|(spec, b)| Ok(Tensor::from_words(b.words, spec.dtype, &b.shape)?)).collect()
+        let tensor = |(spec, b): (&TensorSpec, Buffer)| Array::trusted(b.storage, spec.dtype, b.shape).into();
+        specs.zip(buffers).map(tensor).collect()
     }
 
     /// A failed run in terms of the model.
@@ -286,7 +287,7 @@ impl Native {
 fn slices(buffers: &mut [Buffer]) -> Vec<&mut [u8]> {
     let mut slices = Vec::with_capacity(buffers.len());
     for buffer in buffers {
-        slices.push(&mut bytemuck::cast_slice_mut::<u64, u8>(&mut buffer.words)[..buffer.bytes]);
+        slices.push(&mut buffer.storage.unique().expect("nobody shares it yet")[..buffer.bytes]);
     }
     slices
 }

@@ -57,13 +57,14 @@ pub struct Literal {
     data: Bytes,
 }
 
-/// The byte count of `dtype[shape]`, or an error when it exceeds `isize::MAX`.
+/// The byte count of `dtype[shape]`, or an error when it exceeds `isize::MAX`. An extent of 0 excuses no other: in whatever
+/// order extents multiply, none of the products overflows.
 pub fn byte_count(dtype: DType, shape: &[usize]) -> Result<usize, LiteralError> {
-    shape
-        .iter()
-        .try_fold(dtype.bytes(), |n, &d| n.checked_mul(d))
-        .filter(|&n| n <= isize::MAX as usize)
-        .ok_or_else(|| LiteralError::TooLarge(shape.to_vec()))
+    let bytes = shape.iter().try_fold(dtype.bytes(), |n, &d| n.checked_mul(d.max(1)));
+    match bytes.filter(|&n| n <= isize::MAX as usize) {
+        Some(n) => Ok(if shape.contains(&0) { 0 } else { n }),
+        None => Err(LiteralError::TooLarge(shape.to_vec())),
+    }
 }
 
 impl Literal {
@@ -248,7 +249,9 @@ mod tests {
             Literal::from_bytes(DType::I32, &[3], raw),
             Err(LiteralError::Size { want: 12, got: 9, .. })
         ));
-        assert!(matches!(Literal::zeros(DType::F32, &[usize::MAX, 2]), Err(LiteralError::TooLarge(_))));
+        for shape in [&[usize::MAX, 2][..], &[1 << 62, 1 << 62, 0], &[0, 1 << 62, 1 << 62]] {
+            assert!(matches!(Literal::zeros(DType::F32, shape), Err(LiteralError::TooLarge(_))), "{shape:?}");
+        }
         assert!(l.to_slice::<f32>().is_err());
         assert_eq!(Literal::scalar(i64::MAX).get_i64(0), i64::MAX);
     }

@@ -115,7 +115,11 @@ impl Program {
         .map_err(|error| self.failure(error))?;
         Ok(match &prepared.shape {
             None => Array::trusted(storage, self.dtype, shape),
-            Some((common, mask)) => Array::repeated(storage, self.dtype, common, *mask),
+            Some((common, mask)) => {
+                // What repeats, or is empty, has extents that the storage says nothing about.
+                byte_count(self.dtype, common)?;
+                Array::repeated(storage, self.dtype, common, *mask)
+            }
         })
     }
 

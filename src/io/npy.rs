@@ -6,7 +6,7 @@
 use std::io::{Read, Write};
 
 use fornax_ir::DType;
-use fornax_ir::literal::byte_count;
+use fornax_ir::literal::{LiteralError, byte_count};
 
 use super::ReadError;
 use crate::tensor::Tensor;
@@ -41,7 +41,9 @@ pub(super) fn read(mut source: impl Read, limit: u64) -> Result<Tensor, ReadErro
     if want as u64 > there {
         return Err(short());
     }
-    let mut words = vec![0u64; want.div_ceil(8)];
+    let mut words: Vec<u64> = Vec::new();
+    words.try_reserve_exact(want.div_ceil(8)).map_err(|_| LiteralError::TooLarge(shape.clone()))?;
+    words.resize(want.div_ceil(8), 0);
     let bytes = &mut bytemuck::cast_slice_mut::<u64, u8>(&mut words)[..want];
     source.read_exact(bytes).map_err(|e| match e.kind() {
         std::io::ErrorKind::UnexpectedEof => short(),

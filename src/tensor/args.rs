@@ -7,6 +7,7 @@ use fornax_ir::scalar::Scalar;
 use smallvec::SmallVec;
 
 use super::Tensor;
+use super::index::place;
 use crate::dim::Dim;
 use crate::eager::{Operand, fitting};
 
@@ -56,27 +57,27 @@ macro_rules! integers {
     ($($Int:ty)*) => { $(
         impl Axes for $Int {
             fn list(self) -> Option<SmallVec<[i64; 4]>> {
-                Some(SmallVec::from_slice(&[self as i64]))
+                Some(SmallVec::from_slice(&[place(self)]))
             }
         }
         impl<const N: usize> Axes for [$Int; N] {
             fn list(self) -> Option<SmallVec<[i64; 4]>> {
-                Some(self.iter().map(|&a| a as i64).collect())
+                Some(self.iter().map(|&a| place(a)).collect())
             }
         }
         impl Axes for &[$Int] {
             fn list(self) -> Option<SmallVec<[i64; 4]>> {
-                Some(self.iter().map(|&a| a as i64).collect())
+                Some(self.iter().map(|&a| place(a)).collect())
             }
         }
         impl From<$Int> for Size {
             fn from(n: $Int) -> Self {
-                Size::Number(n as i64)
+                Size::Number(place(n))
             }
         }
         impl From<&$Int> for Size {
             fn from(n: &$Int) -> Self {
-                Size::Number(*n as i64)
+                Size::Number(place(*n))
             }
         }
     )* };

@@ -69,10 +69,14 @@ impl Array {
     }
 
     /// One value at every place: takes the memory of one.
-    pub(crate) fn filled(value: Scalar, shape: &[usize]) -> Array {
+    ///
+    /// # Errors
+    /// [`LiteralError::TooLarge`] when memory could not hold the shape if it were copied.
+    pub(crate) fn filled(value: Scalar, shape: &[usize]) -> Result<Array, LiteralError> {
+        byte_count(value.dtype, shape)?;
         let mut array = Array::trusted(scalar_storage(value), value.dtype, Shape::from_slice(shape));
         array.strides.fill(0);
-        array
+        Ok(array)
     }
 
     pub(crate) fn dtype(&self) -> DType {
@@ -126,12 +130,28 @@ impl Array {
     }
 
     /// The elements in row-major order; copied at the first call where they lie otherwise.
+    ///
+    /// # Panics
+    /// At the caller's line, when memory does not suffice for the copy.
+    #[track_caller]
     pub(crate) fn bytes(&self) -> &[u8] {
         if self.is_dense() {
             return self.behind(self.numel());
         }
-        let copy = self.dense.get_or_init(|| Arc::new(self.copied().expect("a view as large exists")));
-        &copy.bytes()[..self.numel() * self.dtype.bytes()]
+        &self.dense_copy().bytes()[..self.numel() * self.dtype.bytes()]
+    }
+
+    /// The copy of elements that don't lie in row-major order.
+    #[track_caller]
+    fn dense_copy(&self) -> &Storage {
+        if self.dense.get().is_none() {
+            match self.copied() {
+                // Another thread may have been faster.
+                Ok(copy) => drop(self.dense.set(Arc::new(copy))),
+                Err(error) => panic!("the elements cannot be copied to row-major order: {error}"),
+            }
+        }
+        self.dense.get().expect("just made")
     }
 
     /// The elements in row-major order, in storage of their own.
@@ -204,13 +224,16 @@ impl Array {
     }
 
     /// As a literal, which shares the storage where the elements lie in row-major order.
+    ///
+    /// # Panics
+    /// As [`Array::bytes`].
+    #[track_caller]
     pub(crate) fn to_literal(&self) -> Literal {
         let len = self.numel() * self.dtype.bytes();
         let data = if self.is_dense() {
             self.storage.shared(if len == 0 { 0 } else { self.offset * self.dtype.bytes() }, len)
         } else {
-            self.bytes();
-            self.dense.get().expect("just made").shared(0, len)
+            self.dense_copy().shared(0, len)
         };
         Literal::from_bytes(self.dtype, &self.shape, data).expect("as many bytes as the shape has")
     }
@@ -283,7 +306,7 @@ mod tests {
         assert_eq!(elements(&t), [0, 3, 1, 4, 2, 5]);
         let reversed = x.view(5, Shape::from_slice(&[6]), Strides::from_slice(&[-1]));
         assert_eq!(elements(&reversed), [5, 4, 3, 2, 1, 0]);
-        assert_eq!(elements(&Array::filled(Scalar::from_i64(DType::I32, 7), &[2, 2])), [7; 4]);
+        assert_eq!(elements(&Array::filled(Scalar::from_i64(DType::I32, 7), &[2, 2]).unwrap()), [7; 4]);
         assert_eq!(elements(&t.to_dense().unwrap()), elements(&t));
     }
 

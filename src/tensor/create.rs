@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use fornax_ir::DType;
-use fornax_ir::literal::Literal;
+use fornax_ir::literal::{Literal, LiteralError};
 use fornax_ir::scalar::Scalar;
 
 use super::args::Number;
 use super::{Array, Tensor};
-use crate::eager::fitting;
+use crate::eager::{fail, fitting};
 use crate::io::{FileError, read_npy};
 
 /// A number of which there are ranges: the dtypes of [`Tensor::arange`].
@@ -51,7 +51,7 @@ impl Tensor {
     /// The number at every place. It takes the memory of one element.
     ///
     /// # Panics
-    /// At the caller's line, when the number is no value of the dtype.
+    /// At the caller's line, when the number is no value of the dtype, or memory could not hold the shape.
     ///
     /// ```
     /// # use fornax::{DType, Tensor};
@@ -60,12 +60,21 @@ impl Tensor {
     #[track_caller]
     pub fn full(shape: impl AsRef<[usize]>, value: impl Into<Number>, dtype: DType) -> Self {
         let scalar = fitting("full", &[], value.into().to(dtype));
-        Array::filled(scalar, shape.as_ref()).into()
+        Tensor::filled("full", scalar, shape.as_ref())
     }
 
     /// One at every place (true). It takes the memory of one element.
+    ///
+    /// # Panics
+    /// At the caller's line, when memory could not hold the shape.
+    #[track_caller]
     pub fn ones(shape: impl AsRef<[usize]>, dtype: DType) -> Self {
-        Array::filled(Scalar::from_i64(dtype, 1), shape.as_ref()).into()
+        Tensor::filled("ones", Scalar::from_i64(dtype, 1), shape.as_ref())
+    }
+
+    #[track_caller]
+    fn filled(name: &str, scalar: Scalar, shape: &[usize]) -> Self {
+        fitting(name, &[], Array::filled(scalar, shape)).into()
     }
 
     /// Zero at every place (false), in the shape and dtype of this tensor.
@@ -75,7 +84,7 @@ impl Tensor {
     #[must_use]
     #[track_caller]
     pub fn zeros_like(&self) -> Self {
-        Array::filled(Scalar::from_i64(self.dtype(), 0), self.shape()).into()
+        Tensor::filled("zeros_like", Scalar::from_i64(self.dtype(), 0), self.shape())
     }
 
     /// One at every place (true), in the shape and dtype of this tensor.
@@ -85,23 +94,23 @@ impl Tensor {
     #[must_use]
     #[track_caller]
     pub fn ones_like(&self) -> Self {
-        Array::filled(Scalar::from_i64(self.dtype(), 1), self.shape()).into()
+        Tensor::filled("ones_like", Scalar::from_i64(self.dtype(), 1), self.shape())
     }
 
     /// The `n`-by-`n` matrix with ones on its diagonal.
     ///
     /// # Panics
-    /// When memory does not suffice.
+    /// At the caller's line, when memory does not suffice.
     #[track_caller]
     pub fn eye(n: usize, dtype: DType) -> Self {
-        let value = |i: usize| i64::from(i / n == i % n);
-        fitting("eye", &[], Tensor::from_i64s((0..n * n).map(value), dtype, &[n, n]))
+        let values = (0..n).flat_map(|row| (0..n).map(move |column| i64::from(row == column)));
+        fitting("eye", &[], Tensor::from_i64s(values, dtype, &[n, n]))
     }
 
     /// `start`, `start + step`, .. below `end` (above it, for a negative step).
     ///
     /// # Panics
-    /// At the caller's line, when the step is zero.
+    /// At the caller's line, when the step is zero, or memory does not suffice.
     ///
     /// ```
     /// # use fornax::Tensor;
@@ -111,13 +120,18 @@ impl Tensor {
     pub fn arange<T: RangeElement>(start: T, end: T, step: T) -> Self {
         assert!(step != T::zeroed(), "arange: the step must not be 0");
         let n = T::count(start, end, step);
-        Tensor::vector((0..n).map(|i| T::at(start, step, i)).collect())
+        let mut values = Vec::new();
+        if values.try_reserve_exact(n).is_err() {
+            fail("arange", &[], &LiteralError::TooLarge(vec![n]).to_string());
+        }
+        values.extend((0..n).map(|i| T::at(start, step, i)));
+        Tensor::vector(values)
     }
 
     /// `n` numbers from `start` to `end`, both included, at equal distances; of a float dtype.
     ///
     /// # Panics
-    /// At the caller's line, when the dtype is no float.
+    /// At the caller's line, when the dtype is no float, or memory does not suffice.
     #[track_caller]
     pub fn linspace(start: f64, end: f64, n: usize, dtype: DType) -> Self {
         assert!(dtype.is_float(), "linspace: {dtype} is no float dtype");
@@ -215,7 +229,7 @@ nested!(bool, |data, shape| Tensor::from_bools(&data, shape));
 impl From<bool> for Tensor {
     /// A tensor of rank 0.
     fn from(value: bool) -> Self {
-        Array::filled(Scalar::bool(value), &[]).into()
+        Tensor::filled("from", Scalar::bool(value), &[])
     }
 }
 

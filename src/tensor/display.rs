@@ -219,7 +219,8 @@ impl<'a> Layout<'a> {
             .collect();
         // Brackets of the axes around may follow on the last line; room for them is kept on all, and for what
         // comes behind each word.
-        let room = self.width - axis - 1.max(self.separator.trim_end().len());
+        let behind = 1.max(self.separator.trim_end().len());
+        let room = self.width.saturating_sub(axis + behind);
         let start = self.indent + axis + 1;
         let (mut text, mut column) = (String::from("["), start);
         for (k, word) in words.iter().enumerate() {

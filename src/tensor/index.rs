@@ -64,37 +64,42 @@ macro_rules! indices {
     ($($Int:ty)*) => { $(
         impl From<$Int> for Index {
             fn from(at: $Int) -> Self {
-                Index::At(at as i64)
+                Index::At(place(at))
             }
         }
         impl From<Range<$Int>> for Index {
             fn from(r: Range<$Int>) -> Self {
-                range(Some(r.start as i64), Some(r.end as i64))
+                range(Some(place(r.start)), Some(place(r.end)))
             }
         }
         impl From<RangeInclusive<$Int>> for Index {
             fn from(r: RangeInclusive<$Int>) -> Self {
-                range(Some(*r.start() as i64), after(*r.end() as i64))
+                range(Some(place(*r.start())), after(place(*r.end())))
             }
         }
         impl From<RangeFrom<$Int>> for Index {
             fn from(r: RangeFrom<$Int>) -> Self {
-                range(Some(r.start as i64), None)
+                range(Some(place(r.start)), None)
             }
         }
         impl From<RangeTo<$Int>> for Index {
             fn from(r: RangeTo<$Int>) -> Self {
-                range(None, Some(r.end as i64))
+                range(None, Some(place(r.end)))
             }
         }
         impl From<RangeToInclusive<$Int>> for Index {
             fn from(r: RangeToInclusive<$Int>) -> Self {
-                range(None, after(r.end as i64))
+                range(None, after(place(r.end)))
             }
         }
     )* };
 }
 indices!(i32 i64 isize usize);
+
+/// A number as a place: none lies beyond `i64::MAX`, and what did so would count from the end.
+pub(super) fn place(number: impl TryInto<i64>) -> i64 {
+    number.try_into().unwrap_or(i64::MAX)
+}
 
 fn range(start: Option<i64>, end: Option<i64>) -> Index {
     Index::Range { start, end, step: 1 }
@@ -102,7 +107,7 @@ fn range(start: Option<i64>, end: Option<i64>) -> Index {
 
 /// The bound behind the last place; behind -1 is the end.
 fn after(last: i64) -> Option<i64> {
-    (last != -1).then_some(last + 1)
+    (last != -1).then_some(last.saturating_add(1))
 }
 
 impl From<RangeFull> for Index {
@@ -164,7 +169,7 @@ impl Places {
         } else {
             let start = start.map_or(n - 1, |b| clipped(b, -1, n - 1));
             let end = end.map_or(-1, |b| clipped(b, -1, n - 1));
-            (start, (start - end).max(0).div_ceil_by(-step))
+            (start, (start - end).max(0).div_ceil_by(step.saturating_neg()))
         };
         Places { start: Dim::from(if len == 0 { 0 } else { start }), len: Dim::from(len), step }
     }
@@ -181,7 +186,7 @@ impl Places {
             let room = &start - end.map_or(Dim::from(-1), bound);
             (start, room)
         };
-        let len = if step.abs() == 1 { room } else { room.div_ceil(step.abs()) };
+        let len = if step.abs_diff(0) == 1 { room } else { room.div_ceil(step.saturating_abs()) };
         Places { start, len, step }
     }
 }
@@ -192,7 +197,7 @@ trait DivCeil {
 }
 impl DivCeil for i64 {
     fn div_ceil_by(self, by: i64) -> i64 {
-        (self + by - 1) / by
+        self / by + i64::from(self % by != 0)
     }
 }
 
@@ -291,7 +296,9 @@ impl Tensor {
             let mut first = 0;
             for (p, &stride) in places.iter().zip(a.strides()) {
                 shape.push(p.len.value().expect("the extents of an array are numbers"));
-                strides.push(stride * p.step as isize);
+                // Of one place there is no next one.
+                let one = p.len.value().is_some_and(|len| len <= 1);
+                strides.push(if one { stride } else { stride * p.step as isize });
                 first += p.start.value().expect("as its extents") as isize * stride;
             }
             a.view(if shape.contains(&0) { 0 } else { first }, shape, strides)

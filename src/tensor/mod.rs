@@ -136,7 +136,10 @@ impl Tensor {
         shape: &[usize],
     ) -> Result<Self, LiteralError> {
         let width = dtype.bytes();
-        let mut bytes = Vec::with_capacity(fornax_ir::literal::byte_count(dtype, shape)?);
+        let mut bytes = Vec::new();
+        bytes
+            .try_reserve_exact(byte_count(dtype, shape)?)
+            .map_err(|_| LiteralError::TooLarge(shape.to_vec()))?;
         for value in values {
             bytes.extend_from_slice(&value.bits.to_le_bytes()[..width]);
         }

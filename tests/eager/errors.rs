@@ -1,7 +1,7 @@
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Mutex, PoisonError};
 
-use fornax::{DType, Tensor, Window, cat, eager, einsum};
+use fornax::{DType, Tensor, Window, cat, eager, einsum, step};
 
 /// What a panic says, and the line of this file where it is.
 fn panic_of(f: impl FnOnce() -> Tensor) -> (String, u32) {
@@ -86,7 +86,52 @@ fn dtypes_that_do_not_fit_name_both_and_the_remedy() {
 }
 
 #[test]
+fn what_memory_cannot_hold_is_refused() {
+    const LARGE: usize = 1 << 45;
+    let (x, row) = (zeros(&[2]), Tensor::ones([1 << 40, 1], DType::F32));
+    for shape in [&[usize::MAX, 2][..], &[1 << 62, 1 << 62, 0], &[0, 1 << 62, 1 << 62]] {
+        assert!(Tensor::zeros(shape, DType::I8).is_err(), "{shape:?}");
+        panics!(Tensor::ones(shape, DType::I8), "ones()", "than memory can hold");
+        panics!(Tensor::full(shape, 2, DType::I8), "full()", "than memory can hold");
+    }
+    assert!(Tensor::from_f64s([1.0], DType::F32, &[LARGE]).is_err());
+    panics!(Tensor::eye(1 << 33, DType::F32), "eye()", "than memory can hold");
+    panics!(Tensor::arange(0, i64::MAX, 1), "arange()", "than memory can hold");
+    panics!(Tensor::arange(0.0, f32::INFINITY, 1.0), "arange()", "than memory can hold");
+    panics!(Tensor::linspace(0.0, 1.0, LARGE, DType::F32), "linspace()", "than memory can hold");
+    panics!(x.pad(&[(LARGE, 0)], 0), "pad(f32[2], f32[])", "than memory can hold");
+    panics!(x.to_dtype(DType::I64).one_hot(usize::MAX), "than memory can hold");
+    panics!(x.repeat(&[usize::MAX]), "exceeds 64 bits");
+    panics!(x.broadcast_to([1i64 << 62, 2]), "broadcast_to(f32[2])", "than memory can hold");
+    // A repeated element takes no memory, until it is asked for.
+    assert_eq!((&row + 1).shape(), row.shape());
+    panics!(&row + row.t(), "add(f32[1099511627776, 1], f32[1, 1099511627776])", "than memory can hold");
+    let rows = row.repeat(&[4, 4]);
+    panics!(rows.contiguous(), "contiguous(f32[4398046511104, 4])", "than memory can hold");
+    panics!(Tensor::from(rows.to_vec::<f32>().unwrap()), "copied to row-major order");
+    panics!(Tensor::from_literal(rows.as_literal()), "copied to row-major order");
+    assert!(rows.to_string().ends_with("[1. 1. 1. 1.]]"));
+}
+
+#[test]
+fn numbers_beyond_i64_do_not_count_from_the_end() {
+    let x = zeros(&[2, 3]);
+    panics!(x.i(usize::MAX), "there is no index");
+    panics!(x.reshape([usize::MAX, 3]), "6 elements");
+    panics!(x.sum(usize::MAX, false), "there is no axis");
+    assert_eq!(x.i(usize::MAX..).shape(), [0, 3]);
+    assert_eq!(x.i(..=i64::MAX).shape(), [2, 3]);
+    for (distance, first) in [(i64::MIN, 2), (i64::MAX, 0)] {
+        let x = Tensor::arange(0, 3, 1);
+        assert_eq!(x.i(step(.., distance)), Tensor::from([first]), "{distance}");
+    }
+}
+
+#[test]
 fn values_that_do_not_fit_are_named() {
+    panics!(zeros(&[0, 3]).argmax(0, false), "argmax(f32[0, 3])", "an axis of extent 0");
+    panics!(zeros(&[0]).argmin(.., true), "argmin(f32[0])", "an axis of extent 0");
+    assert_eq!(zeros(&[3, 0]).argmax(0, false).shape(), [0]);
     let x = zeros(&[3]);
     panics!(x.index_select(0, &Tensor::from([0i64, 3])), "index_select", "out of range");
     panics!(Tensor::from(x.item::<f32>()), "item(f32[3])", "3");

@@ -67,3 +67,22 @@ fn values_are_read() {
     assert!(!x.allclose(&x.unsqueeze(0), 1.0, 1.0));
     assert!(x == x.clone() && x != Tensor::from([1.0f64, 2.0]));
 }
+
+#[test]
+fn indices_of_a_narrow_dtype_reach_every_row() {
+    let x = Tensor::arange(0, 600, 1).reshape([300, 2]);
+    let (last, narrow) = (x.i((.., 1..)), Tensor::full([300, 1], 1, DType::U8));
+    assert_eq!(x.gather(1, &narrow), last);
+    assert_eq!(x.gather(-1, &(narrow.to_dtype(DType::I8) * -1)), last);
+    assert_eq!(x.gather(0, &Tensor::from([[-1i8, 127]])), Tensor::from([[598, 255]]));
+}
+
+#[test]
+fn triangles_of_any_diagonal() {
+    let x = matrix();
+    for (diagonal, lower) in [(i64::MAX, true), (9, true), (-9, false), (i64::MIN, false)] {
+        let (all, none) = (x.clone(), x.zeros_like());
+        let expected = if lower { (&all, &none) } else { (&none, &all) };
+        assert_eq!((&x.tril(diagonal), &x.triu(diagonal)), expected, "{diagonal}");
+    }
+}

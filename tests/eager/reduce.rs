@@ -95,6 +95,16 @@ fn places_of_extremes() {
 }
 
 #[test]
+fn a_correction_beyond_the_elements_leaves_none() {
+    let x = Tensor::from([1.0f32, 2.0, 4.0]);
+    for correction in [3, 5] {
+        assert_eq!(x.var(0, correction, false).item::<f32>(), f32::INFINITY, "{correction}");
+        assert_eq!(x.std(0, correction, false).item::<f32>(), f32::INFINITY, "{correction}");
+        assert!(x.i(..1).var(0, correction, false).item::<f32>().is_nan(), "{correction}");
+    }
+}
+
+#[test]
 fn running_sums() {
     for x in layouts(&[3, 5], DType::F32, 2) {
         let n = Nd::of(&x);

@@ -68,6 +68,9 @@ fn views_print_what_they_show() {
     assert_eq!(format!("{back:?}"), "tensor([6., 5., 4., 3., 2., 1.], dtype=f32)");
     let huge: Tensor = t.array().view(1, [1 << 40].into_iter().collect(), [0].into_iter().collect()).into();
     assert_eq!(huge.to_string(), "[2. 2. 2. ... 2. 2. 2.]");
+    let deep = Tensor::ones(vec![1; 90], DType::F32);
+    assert_eq!(deep.to_string(), format!("{}1.{}", "[".repeat(90), "]".repeat(90)));
+    assert!(format!("{deep:?}").contains("1."), "more brackets than a line holds");
     let half = Tensor::from_f64s([0.1, 3.0e38], DType::BF16, &[2]).unwrap();
     assert_eq!(half.to_string(), "[1.e-01 3.e+38]", "as many digits as bf16 needs");
 }
