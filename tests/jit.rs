@@ -83,7 +83,7 @@ fn explanations_name_the_argument_both_types_and_the_line() {
     }
     let text = explanation.to_string();
     assert!(text.starts_with("`apply` was compiled 6 times\n1. at tests/jit.rs:"), "{text}");
-    assert!(text.contains("for 0.weight: f32[2], 0.parts.0: f32[1], 1: f32[3, 2]; 1 kernels"), "{text}");
+    assert!(text.contains("for 0.weight: f32[2], 0.parts.0: f32[1], 1: f32[3, 2]; 1 kernel"), "{text}");
 }
 
 #[test]
@@ -126,6 +126,13 @@ fn a_call_panics_at_the_callers_line() {
     assert_eq!(f.compilations(), 0);
     let spec = f.try_call((Tensor::spec(DType::F32, [2]), t(&[1.0, 2.0])));
     assert!(spec.unwrap_err().to_string().contains("is a spec"));
+    // As does a spec that makes no sense.
+    let spec = || Tensor::spec(DType::F32, [Dim::symbol("n", 1..) * 2]);
+    let at = line!() + 1;
+    let call = || jit(|x: Tensor| x).spec(spec()).compilations();
+    let payload = std::panic::catch_unwind(call).unwrap_err();
+    let message = payload.downcast_ref::<String>().unwrap();
+    assert!(message.starts_with(&format!("tests/jit.rs:{at}: `input`: ")), "{message}");
 }
 
 #[test]

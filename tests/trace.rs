@@ -227,6 +227,30 @@ fn misfits_name_the_line_and_both_types() {
 }
 
 #[test]
+fn a_reshape_that_fits_no_size_says_what_numpy_would() {
+    for (sizes, text) in [
+        (&[-1, -1][..], "only one extent can be -1"),
+        (&[0, -1], "the 6 elements do not fill the shape [0, -1]"),
+        (&[4, -1], "the 6 elements do not fill the shape [4, -1]"),
+        (&[-2, 3], "an extent cannot be -2"),
+    ] {
+        let message = error(trace(|x: Tensor| x.reshape(sizes), Tensor::zeros(&[2, 3], DType::F32).unwrap()));
+        assert!(message.ends_with(&format!("reshape(f32[2, 3]): {text}")), "{message}");
+    }
+    let symbolic = || Tensor::spec(DType::F32, [Dim::symbol("n", 1..)]);
+    assert!(error(trace(|x: Tensor| x.reshape([-1, -1]), symbolic())).contains("only one extent"));
+    assert!(error(trace(|x: Tensor| x.reshape([2, -3]), symbolic())).contains("an extent cannot be -3"));
+}
+
+#[test]
+fn a_result_that_memory_cannot_hold_is_an_error() {
+    let traced = trace(|x: Tensor| x.broadcast_to([1i64 << 45, 2]), t(&[1.0, 2.0])).unwrap();
+    let compiled = traced.lower(&options()).unwrap().compile(&options()).unwrap();
+    let message = compiled.call(&t(&[1.0, 2.0])).unwrap_err().to_string();
+    assert!(message.contains("more elements than memory can hold"), "{message}");
+}
+
+#[test]
 fn traces_do_not_mix() {
     let mut message = String::new();
     let outer = trace(
@@ -262,6 +286,7 @@ fn a_traced_tensor_does_not_outlive_its_trace() {
             let at = line!() + 1;
             (error(trace(|_: Tensor| kept.clone(), t(&[1.0]))), at)
         }),
+        ("read", caught(|| (line!(), kept.to_f64_vec()).0)),
     ] {
         assert!(message.starts_with(&format!("tests/trace.rs:{line}: ")), "{name}, line {line}: {message}");
         assert!(message.contains("which has ended"), "{name}: {message}");
@@ -332,6 +357,17 @@ fn constants_take_sizes_of_the_trace() {
     let traced = trace(f, Tensor::spec(DType::F32, [Dim::symbol("n", 1..), 3.into()])).unwrap();
     for n in [1, 4] {
         let x = Tensor::ones([n, 3], DType::F32);
+        assert_eq!(run(&traced, &x), [f(x)]);
+    }
+    // As do parts of them: a table of positions, a mask.
+    let (table, mask) = (Tensor::arange(0.0f32, 8.0, 1.0), Tensor::ones([8, 8], DType::F32).tril(0));
+    let f = |x: Tensor| {
+        let n = x.dim(0);
+        mask.narrow(0, 0, &n).narrow(1, 0, &n).matmul(&x) + table.narrow(0, 8 - &n, &n)
+    };
+    let traced = trace(f, Tensor::spec(DType::F32, [Dim::symbol("n", 1..=8)])).unwrap();
+    for n in [1, 5, 8] {
+        let x = Tensor::arange(1.0f32, n as f32 + 1.0, 1.0);
         assert_eq!(run(&traced, &x), [f(x)]);
     }
     // A symbol of no argument has no value.

@@ -42,7 +42,8 @@ impl fmt::Display for Explanation {
         for (i, c) in self.compilations.iter().enumerate() {
             writeln!(f, "{}. at {}: {}", first + i, c.location, c.reason)?;
             let ms = c.time.as_secs_f64() * 1e3;
-            writeln!(f, "   for {}; {} kernels, {ms:.1} ms", c.arguments, c.kernels)?;
+            let kernels = format!("{} kernel{}", c.kernels, if c.kernels == 1 { "" } else { "s" });
+            writeln!(f, "   for {}; {kernels}, {ms:.1} ms", c.arguments)?;
             c.warnings.iter().try_for_each(|warning| writeln!(f, "   warning: {warning}"))?;
         }
         Ok(())

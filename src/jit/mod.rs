@@ -135,7 +135,10 @@ where
     pub fn spec<S: TensorTree<Owned = I>>(mut self, spec: S) -> Self {
         let location = Location::caller();
         let tree = tree::map(&spec, &mut |_, tensor| tensor.to_spec());
-        let signature = Signature::of(&tree, location).unwrap_or_else(|error| panic!("{error}"));
+        let signature = match Signature::of(&tree, location) {
+            Ok(signature) => signature,
+            Err(error) => trace::fail(error),
+        };
         self.specs.push(Spec { tree, signature, location });
         self
     }

@@ -129,11 +129,16 @@ impl Tensor {
         }
         let key = Key::tensors("gather").int(axis as i64);
         apply_one(key, &operands, &|b, v| {
-            let (dtype, shape) = (b.dtype(v[1]), b.shape(v[1]).to_vec());
+            if !b.dtype(v[1]).is_int() {
+                return b.add(Gather { axes: vec![axis as u32] }, v).map(one);
+            }
+            let shape = b.shape(v[1]).to_vec();
+            // Places of the other axes may exceed what the dtype of the indices holds.
+            let along = b.cast(v[1], DType::I64)?;
             let mut inputs = vec![v[0]];
             for k in 0..shape.len() {
-                let own = Iota { dtype, shape: shape.clone(), axis: k as u32 };
-                inputs.push(if k == axis { v[1] } else { b.add(own, &[])? });
+                let own = Iota { dtype: DType::I64, shape: shape.clone(), axis: k as u32 };
+                inputs.push(if k == axis { along } else { b.add(own, &[])? });
             }
             Ok(one(b.add(Gather { axes: (0..shape.len() as u32).collect() }, &inputs)?))
         })
@@ -180,7 +185,7 @@ impl Tensor {
         if !self.dtype().is_int() {
             fail("one_hot", &[self.into()], "the class numbers must be integers; use `to_dtype`");
         }
-        let numbers = Tensor::arange(0, classes as i64, 1);
+        let numbers = Tensor::arange(0, super::index::place(classes), 1);
         self.to_dtype(DType::I64).unsqueeze(-1).eq(&numbers).to_dtype(DType::I64)
     }
 }

@@ -398,7 +398,8 @@ impl Tensor {
         if self.rank() < 2 {
             fail(name, &[self.into()], "a triangle needs two axes");
         }
-        let diagonal = fornax_ir::scalar::Scalar::i64(diagonal);
+        // No row has a number that brings these out of range.
+        let diagonal = fornax_ir::scalar::Scalar::i64(diagonal.clamp(i64::MIN / 2, i64::MAX / 2));
         apply_one(Key::tensors(name), &[self.into(), Operand::Scalar(diagonal)], &|b, v| {
             let matrix = b.shape(v[0])[b.shape(v[0]).len() - 2..].to_vec();
             let place = |axis| Iota { dtype: DType::I64, shape: matrix.clone(), axis };

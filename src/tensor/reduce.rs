@@ -109,7 +109,7 @@ impl Tensor {
     }
 
     /// The variance: squared distances from the mean, summed and divided by the number of elements less `correction`
-    /// (1 for the unbiased estimate from samples, 0 for the whole population).
+    /// (1 for the unbiased estimate from samples, 0 for the whole population), which counts as 0 where it is less.
     ///
     /// # Panics
     /// At the caller's line, when there is no such axis, or the dtype is no float.
@@ -141,6 +141,7 @@ impl Tensor {
             let sum = reduce(b, ReduceOp::Sum, square, &axes, keepdim)?;
             let count = b.count(v[0], &axes)?;
             let count = b.with_const(BinaryOp::Sub, count, correction as f64)?;
+            let count = b.with_const(BinaryOp::Max, count, 0.0)?;
             let var = b.div(sum, count)?;
             Ok(one(if name == "std" { b.unary(UnaryOp::Sqrt, var)? } else { var }))
         })
@@ -165,7 +166,7 @@ impl Tensor {
     /// index into all elements in row-major order.
     ///
     /// # Panics
-    /// At the caller's line, when there is no such axis, or several are given.
+    /// At the caller's line, when there is no such axis, its extent is 0, or several are given.
     #[must_use]
     #[track_caller]
     pub fn argmax(&self, axis: impl Axes, keepdim: bool) -> Tensor {
@@ -176,7 +177,7 @@ impl Tensor {
     /// index into all elements in row-major order.
     ///
     /// # Panics
-    /// At the caller's line, when there is no such axis, or several are given.
+    /// At the caller's line, when there is no such axis, its extent is 0, or several are given.
     #[must_use]
     #[track_caller]
     pub fn argmin(&self, axis: impl Axes, keepdim: bool) -> Tensor {
@@ -190,6 +191,9 @@ impl Tensor {
             Some(list) if list.len() == 1 => (self.clone(), self.axis(name, list[0] as isize)),
             Some(_) => fail(name, &[self.into()], "one axis or all (`..`) can be searched"),
         };
+        if x.dim(axis as isize) == 0 {
+            fail(name, &[self.into()], "there is no element to be found along an axis of extent 0");
+        }
         let at = apply_one(Key::tensors(name).int(axis as i64), &[(&x).into()], &|b, v| {
             Ok(one(b.arg_extreme(op, v[0], axis as u32, false)?))
         });

@@ -4,6 +4,7 @@
 use fornax_ir::Dim as Expr;
 use fornax_ir::graph::ValueId;
 use fornax_ir::graph::builder::{Builder, Result as BuildResult};
+use fornax_ir::literal::byte_count;
 use smallvec::SmallVec;
 
 use super::args::{Axes, IntoShape, Size, axes_of, axis_of};
@@ -113,6 +114,7 @@ impl Tensor {
     pub fn reshape(&self, shape: impl IntoShape) -> Tensor {
         let sizes = shape.sizes();
         let Some(array) = in_memory(self) else {
+            fitting("reshape", &[self.into()], self.fillable(&sizes));
             return apply_one(Key::tensors("reshape"), &[self.into()], &|b, v| {
                 let shape = completed_dims(b, v[0], &sizes);
                 Ok(one(b.reshape(v[0], shape)?))
@@ -125,6 +127,27 @@ impl Tensor {
         }
         let dense = fitting("reshape", &[self.into()], array.to_dense());
         dense.reshaped(&shape).expect("a dense array takes any shape").into()
+    }
+
+    /// Whether the elements of a tensor that has none in memory can fill a shape, as far as numbers tell.
+    fn fillable(&self, sizes: &[Size]) -> Result<(), String> {
+        let number = |size: &Size| match size {
+            Size::Number(_) => true,
+            Size::Dim(d) => d.value().is_some(),
+        };
+        let own: Option<Vec<usize>> = self.dims().iter().map(Dim::value).collect();
+        match own {
+            Some(own) if sizes.iter().all(number) => {
+                completed(sizes, own.iter().product(), || self.type_text()).map(drop)
+            }
+            _ if sizes.iter().filter(|size| **size == Size::Number(-1)).count() > 1 => {
+                Err("only one extent can be -1".into())
+            }
+            _ => match sizes.iter().find(|size| matches!(size, Size::Number(..-1))) {
+                Some(size) => Err(format!("an extent cannot be {size}")),
+                None => Ok(()),
+            },
+        }
     }
 
     /// [`Tensor::reshape`] under its other name.
@@ -273,6 +296,9 @@ impl Tensor {
                 }
             };
         }
+        if let (Some(shape), true) = (&shape, in_memory(self).is_some()) {
+            fitting("broadcast_to", &[self.into()], byte_count(self.dtype(), shape));
+        }
         let view = |a: &Array| {
             let shape = shape.unwrap_or_default();
             let mut strides: Strides = SmallVec::from_elem(0, shape.len());
@@ -303,6 +329,12 @@ impl Tensor {
     pub fn narrow(&self, axis: isize, start: impl Into<Dim>, len: impl Into<Dim>) -> Tensor {
         let axis = self.axis("narrow", axis);
         let (start, len, own) = (start.into(), len.into(), self.dim(axis as isize));
+        if start.is_symbolic() || len.is_symbolic() {
+            // What follows from symbols is a part of the trace that has them.
+            if let Some(constant) = in_memory(self).and_then(|_| trace::lifted(self)) {
+                return constant.narrow(axis as isize, start, len);
+            }
+        }
         let exists = match (start.value(), len.value(), own.value()) {
             (Some(start), Some(len), Some(own)) => start.checked_add(len).is_some_and(|end| end <= own),
             // A graph checks what depends on symbols.

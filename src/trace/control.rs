@@ -14,7 +14,7 @@ use fornax_ir::graph::{Builder, Graph, GraphError, TensorType, ValueId};
 use super::error::{TraceError, fail, line_of};
 use super::recording::{self, Trace};
 use super::signature::{Signature, listed};
-use super::{CONSTANT_WARNING, trace_at};
+use super::{CONSTANT_WARNING, stop, trace_at};
 use crate::tensor::{Shape, Strides, Tensor};
 use crate::tree::{self, TensorTree, Tensors, walk};
 
@@ -283,7 +283,10 @@ fn scan_nothing<S: TensorTree, X: TensorTree, Y: TensorTree<Owned = Y>>(
 ) -> (S::Owned, Y) {
     let x = tree::map(xs, &mut |_, tensor| Tensor::spec(tensor.dtype(), &tensor.dims()[1..]));
     let traced = trace_at(|(carry, x)| f(carry, x), &(init, x), CONSTANT_WARNING, location, "scan");
-    let traced = traced.unwrap_or_else(|error| panic!("{error}"));
+    let traced = match traced {
+        Ok(traced) => traced,
+        Err(error) => stop(error),
+    };
     let empty = tree::map(&traced.result().1, &mut |_, tensor| {
         let shape: Vec<usize> = [&[0], tensor.shape()].concat();
         Tensor::zeros(&shape, tensor.dtype()).expect("a tensor without elements needs no memory")

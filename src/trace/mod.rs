@@ -141,6 +141,11 @@ pub(crate) fn reading_error(tensor: &Tensor) -> String {
 #[track_caller]
 pub(crate) fn refuse_reading(tensor: &Tensor) -> ! {
     let location = line_of(Location::caller());
+    if let Repr::Traced(value) = tensor.repr()
+        && let Some(trace) = value.ended()
+    {
+        fail(TraceError::Escaped { location, trace: trace.to_string() });
+    }
     fail(TraceError::Read { location, message: reading_error(tensor) })
 }
 

@@ -96,6 +96,10 @@ impl TracedValue {
     pub(crate) fn dims(&self) -> Vec<Dim> {
         self.dims.to_vec()
     }
+    /// What its trace is called, if that has ended.
+    pub(super) fn ended(&self) -> Option<&str> {
+        self.trace.state().builder.is_none().then_some(&*self.trace.what)
+    }
     /// Its extents, where all are constant.
     pub(crate) fn constant_shape(&self) -> Option<&[usize]> {
         self.constant.as_deref()
