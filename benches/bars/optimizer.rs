@@ -31,7 +31,8 @@ pub fn bars(report: &mut Report) {
     let subjects: Vec<Subject> = common::MODELS.into_iter().filter_map(Subject::load).collect();
     for subject in &subjects {
         let name = format!("{} optimize", subject.id);
-        report.line(&name, optimize_ms(&subject.graph), "ms", Bar::AtMost(200.0));
+        let times = (0..5).map(|_| optimized_ms(&subject.graph)).collect();
+        report.line(&name, median(times), "ms", Bar::AtMost(200.0));
     }
     chain(report);
     savings(report, &subjects);
@@ -66,23 +67,27 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// From a graph to a program, milliseconds: the median of five.
-fn optimize_ms(graph: &Graph) -> f64 {
-    let once = || {
-        let lowered = lower(graph.clone(), &Options::default()).expect("the graph is lowered");
-        lowered.optimize_time.as_secs_f64() * 1e3
-    };
-    median((0..5).map(|_| once()).collect())
+/// From a graph to a program, milliseconds.
+fn optimized_ms(graph: &Graph) -> f64 {
+    let lowered = lower(graph.clone(), &Options::default()).expect("the graph is lowered");
+    lowered.optimize_time.as_secs_f64() * 1e3
 }
 
-/// Four times the layers take at most five times as long.
+/// Four times the layers take at most five times as long: the fastest run of each, in turns, as whatever else the
+/// machine does only adds to a time.
 fn chain(report: &mut Report) {
-    let times = [24, 48, 96].map(|layers| {
-        let time = optimize_ms(&transformer(layers, 64, 4));
-        println!("  {layers} transformer blocks: optimize {time:.1} ms");
-        time
-    });
-    report.line("optimize 96 blocks, to 24 blocks", times[2] / times[0], "", Bar::AtMost(5.0));
+    let layers = [24, 48, 96];
+    let graphs = layers.map(|n| transformer(n, 64, 4));
+    let mut fastest = [f64::INFINITY; 3];
+    for _ in 0..7 {
+        for (best, graph) in fastest.iter_mut().zip(&graphs) {
+            *best = best.min(optimized_ms(graph));
+        }
+    }
+    for (n, time) in layers.iter().zip(fastest) {
+        println!("  {n} transformer blocks: optimize {time:.1} ms");
+    }
+    report.line("optimize 96 blocks, to 24 blocks", fastest[2] / fastest[0], "", Bar::AtMost(5.0));
 }
 
 /// Kernels and bytes of each optimizer.
