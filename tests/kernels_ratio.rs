@@ -102,7 +102,6 @@ fn fusion_adds_kernels_or_bytes_to_no_model() {
 
 /// Without the rule that lets a kernel compute what it would load.
 #[test]
-#[ignore = "without the rule, merges make a cycle of kernels, and spellings that were decided are inlined all the same"]
 fn without_its_rule_there_is_no_fusion() {
     for Measured { id, fused, graph, sizes, .. } in MODELS.iter() {
         let loading = planned(graph, sizes, Options { without: &[LOAD], ..Options::default() });

@@ -66,6 +66,8 @@ struct Search<'g> {
     /// The kernels that load a value.
     users: FxHashMap<ValueId, FxHashSet<usize>>,
     outputs: FxHashSet<ValueId>,
+    /// Kernels that store several values, among others that are no more.
+    merged: Vec<usize>,
     moves: Moves,
     fuel: usize,
 }
@@ -78,6 +80,7 @@ pub fn improve(
     profile: &Profile,
     inlinable: &dyn Fn(ValueId) -> bool,
 ) -> (Plan, Moves) {
+    let greedy = plan.clone();
     let fuel = plan.groups.len() * FUEL;
     let outputs = graph.outputs.iter().map(|o| storage(graph, o.value)).collect();
     let mut search = Search {
@@ -89,6 +92,7 @@ pub fn improve(
         maker: FxHashMap::default(),
         users: FxHashMap::default(),
         outputs,
+        merged: vec![],
         moves: Moves::default(),
         fuel,
     };
@@ -113,7 +117,10 @@ pub fn improve(
     let kept = search.kernels.into_iter().flatten().map(|k| k.group);
     let mut plan = Plan { groups: kept.chain(rest).collect(), ..plan };
     plan.groups.extend(copies);
-    plan.sort(graph).expect("no move makes a cycle");
+    if let Err(v) = plan.sort(graph) {
+        tracing::error!("fusion made a cycle of kernels at {v}; the greedy plan is used; please report this");
+        return (greedy, Moves::default());
+    }
     (plan, search.moves)
 }
 
@@ -138,6 +145,9 @@ impl Search<'_> {
 
     fn insert(&mut self, kernel: Kernel) {
         let k = self.kernels.len();
+        if !kernel.group.also.is_empty() {
+            self.merged.push(k);
+        }
         kernel.group.stored().for_each(|v| {
             self.maker.insert(v, k);
         });
@@ -262,7 +272,7 @@ impl Search<'_> {
     /// Whether what `from` stores reaches `to` through a third kernel.
     fn feeds_around(&self, from: usize, to: usize) -> bool {
         let Some(target) = &self.kernels[to] else { return false };
-        let last = target.group.root;
+        let bound = self.bound(target.group.root);
         let mut seen = FxHashSet::default();
         let mut open: Vec<usize> = self.direct_users(from).filter(|&u| u != to).collect();
         while let Some(k) = open.pop() {
@@ -270,13 +280,29 @@ impl Search<'_> {
                 return true;
             }
             let Some(kernel) = &self.kernels[k] else { continue };
-            // What is stored later than the target's own value cannot lead to it.
             let first = kernel.group.stored().min();
-            if first.is_some_and(|v| v < last) && seen.insert(k) {
+            if first.is_some_and(|v| v < bound) && seen.insert(k) {
                 open.extend(self.direct_users(k));
             }
         }
         false
+    }
+
+    /// A value such that no kernel all of whose values come later leads to a kernel with root `last`: what a
+    /// kernel loads comes before its root, and a kernel that stores several values may lead to the first of
+    /// them by what it loads for the last.
+    fn bound(&self, last: ValueId) -> ValueId {
+        let several = |k: &usize| self.kernels[*k].as_ref().map(|kernel| &kernel.group);
+        let several: Vec<&Group> = self.merged.iter().filter_map(several).collect();
+        let mut bound = last;
+        loop {
+            let reached = several.iter().filter(|g| g.stored().min().is_some_and(|v| v < bound));
+            let next = reached.map(|g| g.root).max().map_or(bound, |root| root.max(bound));
+            if next == bound {
+                return bound;
+            }
+            bound = next;
+        }
     }
 
     fn direct_users(&self, k: usize) -> impl Iterator<Item = usize> + '_ {

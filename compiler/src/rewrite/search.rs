@@ -7,6 +7,7 @@
 use super::cost::Profile;
 use super::fusion;
 use super::language::Node;
+use super::rules::LOAD;
 use super::saturate::{Fuel, Saturated, allowed, saturate};
 use super::select::{Candidates, Selection};
 use super::{Decision, Report, Rewritten};
@@ -110,7 +111,7 @@ fn try_selection(
         // Constants fold, and views meet.
         let canonical = CanonicalizeOptions { strict: options.strict, ..Default::default() };
         graph = canonicalize(graph, &canonical)?;
-        inlinable = vec![true; graph.nodes.len()];
+        inlinable = vec![!options.without.contains(&LOAD); graph.nodes.len()];
     }
     let plan = greedy::plan_where(&graph, cache, &|v| inlinable[v.index()]);
     let cost = profile.plan(&graph, cache, &plan)?;
