@@ -7,7 +7,7 @@
 //! type, so constants at two domains are two nodes.
 //!
 //! One rule, `Load(Mat(s)) = s`, makes fusion a choice: where an operand's class holds both, the kernel
-//! may load the tensor or compute the scalar in place ([`super::rules::load`]).
+//! may load the tensor or compute the scalar in place (`rules/load.rs`).
 
 use super::facts::Typing;
 use egg::{EGraph, Id, Language};

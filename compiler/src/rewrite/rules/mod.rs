@@ -2,7 +2,7 @@
 //!
 //! A rule says what equals what ([`Rule::equation`]), why that pays, how exact it is, and where it
 //! applies; its tests stand beside it. A rule adds nothing but an equality: whether the other
-//! spelling is used is the search's decision ([`super::search`]), by what the kernels cost.
+//! spelling is used is the search's decision (`search.rs`), by what the kernels cost.
 
 mod contraction;
 mod identities;
