@@ -8,12 +8,38 @@ use fornax_ir::literal::Literal;
 use fornax_ir::scalar::Scalar;
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
+use std::hash::{Hash, Hasher};
 
 /// Constants up to this many bytes are compared, so that equal ones become one.
 const COMPARED_BYTES: usize = 64 << 10;
 
+/// Bytes of a constant that go into its hash: so many at its front, and so many spread over it.
+const HASHED_BYTES: usize = 32;
+
 /// Operands of a node.
 pub(super) type Operands = SmallVec<[ValueId; 3]>;
+
+/// A constant among those that are compared. Every pass looks up every one, so the hash is of a few elements and
+/// equality asks first whether both are the same memory: the weights of a deep model are not read over and over.
+#[derive(Eq)]
+struct Compared(Literal);
+
+impl PartialEq for Compared {
+    fn eq(&self, other: &Self) -> bool {
+        let ((a, b), of) =
+            ((&self.0, &other.0), |l: &Literal| (l.dtype(), l.bytes().as_ptr(), l.bytes().len()));
+        (of(a) == of(b) && a.shape() == b.shape()) || a == b
+    }
+}
+
+impl Hash for Compared {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let bytes = self.0.bytes();
+        (self.0.dtype(), self.0.shape(), &bytes[..bytes.len().min(HASHED_BYTES)]).hash(state);
+        let step = (bytes.len() / HASHED_BYTES).max(1);
+        bytes.iter().step_by(step).for_each(|b| state.write_u8(*b));
+    }
+}
 
 /// A graph in the making, with the correspondence to the one it is made from. Values of the old graph
 /// and of the new one are both [`ValueId`]s; [`Rebuild::new_value`] leads from one to the other.
@@ -23,7 +49,7 @@ pub(super) struct Rebuild<'g> {
     builder: Builder,
     map: Vec<Option<ValueId>>,
     consts: Vec<Option<ValueId>>,
-    small: FxHashMap<Literal, ValueId>,
+    small: FxHashMap<Compared, ValueId>,
     /// How often each value of the old graph is used.
     pub(super) old_uses: Vec<u32>,
     /// How often each value of the new graph is used, or will be by what is made of the nodes to come.
@@ -167,6 +193,9 @@ impl<'g> Rebuild<'g> {
     /// Adds an operator at the location of the node at hand.
     pub(super) fn add(&mut self, op: impl Into<Op>, inputs: &[ValueId]) -> Result<ValueId, GraphError> {
         let added = self.builder.add(op, inputs);
+        self.added(added)
+    }
+    fn added(&mut self, added: Result<ValueId, GraphError>) -> Result<ValueId, GraphError> {
         if added.is_err() {
             self.guard_locs.resize(self.builder.graph().guards.len(), None);
         }
@@ -181,14 +210,15 @@ impl<'g> Rebuild<'g> {
     }
     /// Adds a constant; small equal ones are one.
     pub(super) fn constant(&mut self, name: &str, literal: Literal) -> ValueId {
-        let small = literal.bytes().len() <= COMPARED_BYTES;
-        if small && let Some(&v) = self.small.get(&literal) {
+        let compared = Compared(literal);
+        let small = compared.0.bytes().len() <= COMPARED_BYTES;
+        if small && let Some(&v) = self.small.get(&compared) {
             return v;
         }
-        let v = self.builder.constant(name, literal.clone());
+        let v = self.builder.constant(name, compared.0.clone());
         self.note();
         if small {
-            self.small.insert(literal, v);
+            self.small.insert(compared, v);
         }
         v
     }
@@ -197,9 +227,10 @@ impl<'g> Rebuild<'g> {
         let graph = self.old;
         match &graph.node(old).op {
             Op::Const(c) => Ok(self.copy_const(*c)),
-            op => {
+            _ => {
                 let operands = self.operands(old);
-                self.add(op.clone(), &operands)
+                let added = self.builder.add_like(graph, graph.node(old), &operands);
+                self.added(added)
             }
         }
     }

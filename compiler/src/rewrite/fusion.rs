@@ -18,6 +18,7 @@ use crate::schedule::Cache;
 use fornax_ir::graph::ops::OpClass;
 use fornax_ir::graph::{Graph, Op, ValueId};
 use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Kernels that are lowered for each kernel of the plan, at most.
 const FUEL: usize = 6;
@@ -31,6 +32,9 @@ const MAX_SPLITS: usize = 4;
 const MAX_JOINS: usize = 4;
 /// Partners that a kernel is merged with for trial, at most.
 const MAX_PARTNERS: usize = 3;
+/// Kernels before and after a kernel that are looked at as its partners for each tensor, at most: a tensor that a
+/// whole deep model reads has users in every layer.
+const MAX_NEAR: usize = 8;
 /// Tensors that one kernel stores, at most.
 const MAX_STORES: usize = 4;
 
@@ -63,11 +67,12 @@ struct Search<'g> {
     kernels: Vec<Option<Kernel>>,
     /// The kernel that stores a value.
     maker: FxHashMap<ValueId, usize>,
-    /// The kernels that load a value.
-    users: FxHashMap<ValueId, FxHashSet<usize>>,
+    /// The kernels that load a value, by their roots.
+    users: FxHashMap<ValueId, BTreeSet<(ValueId, usize)>>,
     outputs: FxHashSet<ValueId>,
-    /// Kernels that store several values, among others that are no more.
-    merged: Vec<usize>,
+    /// From the first to the last value of kernels that store several, also of those that are no more: spans that
+    /// overlap are one, by their first value.
+    spans: BTreeMap<ValueId, ValueId>,
     moves: Moves,
     fuel: usize,
 }
@@ -81,21 +86,8 @@ pub fn improve(
     inlinable: &dyn Fn(ValueId) -> bool,
 ) -> (Plan, Moves) {
     let greedy = plan.clone();
-    let fuel = plan.groups.len() * FUEL;
-    let outputs = graph.outputs.iter().map(|o| storage(graph, o.value)).collect();
-    let mut search = Search {
-        graph,
-        cache,
-        profile,
-        inlinable,
-        kernels: vec![],
-        maker: FxHashMap::default(),
-        users: FxHashMap::default(),
-        outputs,
-        merged: vec![],
-        moves: Moves::default(),
-        fuel,
-    };
+    let mut search = Search::new(graph, cache, profile, inlinable);
+    search.fuel = plan.groups.len() * FUEL;
     let (mut rest, mut copies) = (vec![], vec![]);
     for group in std::mem::take(&mut plan.groups) {
         if group.copy_to.is_some() {
@@ -124,7 +116,29 @@ pub fn improve(
     (plan, search.moves)
 }
 
-impl Search<'_> {
+impl<'g> Search<'g> {
+    /// A search over no kernels yet, without fuel.
+    fn new(
+        graph: &'g Graph,
+        cache: &'g Cache,
+        profile: &'g Profile,
+        inlinable: &'g dyn Fn(ValueId) -> bool,
+    ) -> Self {
+        Search {
+            graph,
+            cache,
+            profile,
+            inlinable,
+            kernels: vec![],
+            maker: FxHashMap::default(),
+            users: FxHashMap::default(),
+            outputs: graph.outputs.iter().map(|o| storage(graph, o.value)).collect(),
+            spans: BTreeMap::new(),
+            moves: Moves::default(),
+            fuel: 0,
+        }
+    }
+
     fn op(&self, v: ValueId) -> &Op {
         &self.graph.node(v).op
     }
@@ -146,13 +160,13 @@ impl Search<'_> {
     fn insert(&mut self, kernel: Kernel) {
         let k = self.kernels.len();
         if !kernel.group.also.is_empty() {
-            self.merged.push(k);
+            self.span(kernel.group.stored().min().unwrap_or(kernel.group.root), kernel.group.root);
         }
         kernel.group.stored().for_each(|v| {
             self.maker.insert(v, k);
         });
         for &v in &kernel.loads {
-            self.users.entry(v).or_default().insert(k);
+            self.users.entry(v).or_default().insert((kernel.group.root, k));
         }
         self.kernels.push(Some(kernel));
     }
@@ -166,7 +180,7 @@ impl Search<'_> {
         }
         for v in &kernel.loads {
             if let Some(users) = self.users.get_mut(v) {
-                users.remove(&k);
+                users.remove(&(kernel.group.root, k));
             }
         }
     }
@@ -195,9 +209,12 @@ impl Search<'_> {
         if self.outputs.contains(&v) || !simple || !(self.inlinable)(v) {
             return false;
         }
-        let mut users: Vec<usize> = self.users.get(&v).into_iter().flatten().copied().collect();
+        let mut users: Vec<usize> = match self.users.get(&v) {
+            Some(users) if users.len() <= MAX_JOINS => users.iter().map(|u| u.1).collect(),
+            _ => return false,
+        };
         users.sort();
-        if users.is_empty() || users.len() > MAX_JOINS {
+        if users.is_empty() {
             return false;
         }
         let mut before = kernel.cost;
@@ -251,16 +268,20 @@ impl Search<'_> {
     fn partners(&self, k: usize) -> Vec<usize> {
         let Some(kernel) = &self.kernels[k] else { return vec![] };
         let elements = |g: &Group| self.graph.ty(g.root).elements();
-        let own = elements(&kernel.group);
+        let size = elements(&kernel.group);
         let mut found: Vec<usize> = vec![];
         let near = kernel.group.stored().chain(kernel.loads.iter().copied());
         for v in near.collect::<Vec<_>>() {
-            let mut users: Vec<usize> = self.users.get(&v).into_iter().flatten().copied().collect();
-            users.sort();
-            for u in users {
+            let Some(users) = self.users.get(&v) else { continue };
+            let own = (kernel.group.root, k);
+            let before = users.range(..own).rev().take(MAX_NEAR);
+            let mut near: Vec<usize> =
+                before.chain(users.range(own..).take(MAX_NEAR + 1)).map(|u| u.1).collect();
+            near.sort();
+            for u in near {
                 let Some(other) = &self.kernels[u] else { continue };
                 let few = other.group.stored().count() < MAX_STORES;
-                if u != k && few && !found.contains(&u) && elements(&other.group) == own {
+                if u != k && few && !found.contains(&u) && elements(&other.group) == size {
                     found.push(u);
                 }
             }
@@ -292,22 +313,25 @@ impl Search<'_> {
     /// kernel loads comes before its root, and a kernel that stores several values may lead to the first of
     /// them by what it loads for the last.
     fn bound(&self, last: ValueId) -> ValueId {
-        let several = |k: &usize| self.kernels[*k].as_ref().map(|kernel| &kernel.group);
-        let several: Vec<&Group> = self.merged.iter().filter_map(several).collect();
-        let mut bound = last;
-        loop {
-            let reached = several.iter().filter(|g| g.stored().min().is_some_and(|v| v < bound));
-            let next = reached.map(|g| g.root).max().map_or(bound, |root| root.max(bound));
-            if next == bound {
-                return bound;
-            }
-            bound = next;
+        let reached = self.spans.range(..last).next_back();
+        reached.map_or(last, |(_, &end)| end.max(last))
+    }
+    /// Adds a span to [`Search::spans`].
+    fn span(&mut self, first: ValueId, last: ValueId) {
+        let (mut first, mut last) = (first, last);
+        // Those that begin before its end, latest first, until one ends before its start.
+        while let Some((&start, &end)) = self.spans.range(..last).next_back()
+            && end > first
+        {
+            self.spans.remove(&start);
+            (first, last) = (first.min(start), last.max(end));
         }
+        self.spans.insert(first, last);
     }
 
     fn direct_users(&self, k: usize) -> impl Iterator<Item = usize> + '_ {
         let stored = self.kernels[k].iter().flat_map(|kernel| kernel.group.stored());
-        stored.flat_map(|v| self.users.get(&v).into_iter().flatten().copied())
+        stored.flat_map(|v| self.users.get(&v).into_iter().flatten().map(|u| u.1))
     }
 
     /// Stores a value that a kernel computes on its way, where that is cheapest.
@@ -406,6 +430,23 @@ mod tests {
         assert_eq!((long.splits, before, after), (1, 1, 2));
         let (short, before, after) = moves(&conv("neg"));
         assert_eq!((short.splits, before, after), (0, 1, 1));
+    }
+
+    #[test]
+    fn spans_that_overlap_are_one_and_bound_what_reaches_into_them() {
+        let graph = parse("graph \"g\" {\n  %0: f32[2] = input \"x\"\n  output \"y\" %0\n}\n").unwrap();
+        let (cache, profile) = (Cache::new(&graph), Profile::default());
+        let mut search = Search::new(&graph, &cache, &profile, &|_| true);
+        let v = ValueId;
+        for (first, last) in [(2, 5), (10, 12), (4, 7), (20, 30), (11, 21)] {
+            search.span(v(first), v(last));
+        }
+        let spans: Vec<_> = search.spans.iter().map(|(a, b)| (a.index(), b.index())).collect();
+        assert_eq!(spans, [(2, 7), (10, 30)]);
+        // Before a span, at its start, inside, at its end, between two, behind all.
+        for (last, bound) in [(1, 1), (2, 2), (3, 7), (7, 7), (9, 9), (11, 30), (40, 40)] {
+            assert_eq!(search.bound(v(last)).index(), bound, "{last}");
+        }
     }
 
     #[test]

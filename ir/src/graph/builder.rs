@@ -133,14 +133,44 @@ impl Builder {
         if let Some(&v) = self.known.get(&key) {
             return Ok(v);
         }
-        let (op, inputs) = key;
         let (ty, sym) = self
-            .infer(&op, &inputs)
+            .infer(&key.0, &key.1)
             .map_err(|source| GraphError { loc: self.graph.loc_text(self.loc).to_string(), source })?;
+        Ok(self.push(key, ty, sym))
+    }
+    /// Adds what `node` of the graph `of` is, on other operands, or finds the equal node that is there already.
+    ///
+    /// Where the operands are to inference what those of `node` were, nothing is inferred again: the type and the
+    /// symbolic value are the node's, and of its guards nothing is said here, as `of` has them.
+    ///
+    /// # Errors
+    /// As [`Builder::add`], where the operands differ and the operator refuses them.
+    pub fn add_like(&mut self, of: &Graph, node: &Node, inputs: &[ValueId]) -> Result<ValueId> {
+        let same = |(&old, &new): (&ValueId, &ValueId)| {
+            let (old, new) = (of.node(old), self.graph.node(new));
+            old.ty == new.ty && old.sym == new.sym
+        };
+        // A projection looks at the operator of its operand.
+        let known = !node.op.has_regions() && !matches!(node.op, Op::Proj(_));
+        if !(known && node.inputs.len() == inputs.len() && node.inputs.iter().zip(inputs).all(same)) {
+            return self.add(node.op.clone(), inputs);
+        }
+        let key = (node.op.clone(), SmallVec::from_slice(inputs));
+        if let Some(&v) = self.known.get(&key) {
+            return Ok(v);
+        }
+        Ok(self.push(key, node.ty.clone(), node.sym.clone()))
+    }
+    fn push(
+        &mut self,
+        (op, inputs): (Op, SmallVec<[ValueId; 3]>),
+        ty: TensorType,
+        sym: Option<SymValue>,
+    ) -> ValueId {
         let value = ValueId(self.graph.nodes.len() as u32);
         self.graph.nodes.push(Node { op: op.clone(), inputs: inputs.clone(), ty, sym, loc: self.loc });
         self.known.insert((op, inputs), value);
-        Ok(value)
+        value
     }
 
     fn infer(

@@ -74,7 +74,8 @@ impl TensorType {
     }
     /// The number of elements.
     pub fn elements(&self) -> Dim {
-        self.shape.iter().fold(Dim::constant(1), |n, d| n * d)
+        let known = self.shape.iter().try_fold(1i64, |n, d| n.checked_mul(d.as_const()?));
+        known.map_or_else(|| self.shape.iter().fold(Dim::constant(1), |n, d| n * d), Dim::constant)
     }
     /// The number of bytes.
     pub fn bytes(&self) -> Dim {
