@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fornax_compiler::codegen::program::{Program, TensorSpec};
 use fornax_compiler::codegen::{self, Target};
-use fornax_compiler::{Lowered, lower};
+use fornax_compiler::{Lowered, Machine, lower};
 use fornax_ir::Dim;
 use fornax_ir::dim::DimError;
 use fornax_ir::graph::Graph;
@@ -116,7 +116,9 @@ pub(crate) fn compile(lowered: Lowered, options: &Options, pool: &Arc<ThreadPool
 
 /// The graph's program, before code is made of it.
 pub(crate) fn lowered(graph: Graph, options: &Options) -> Result<Lowered, Error> {
-    let options = fornax_compiler::Options { optimizer: options.optimizer, ..Default::default() };
+    let target = Target::host(options.cpu).map_err(compile_error)?;
+    let machine = Machine::of(&target, options.leaf);
+    let options = fornax_compiler::Options { optimizer: options.optimizer, machine, ..Default::default() };
     Ok(lower(graph, &options)?)
 }
 

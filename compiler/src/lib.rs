@@ -11,6 +11,7 @@ mod buffers;
 pub mod canonicalize;
 pub mod filetest;
 pub mod interp;
+pub mod machine;
 mod native;
 pub mod plan;
 pub mod renumber;
@@ -18,6 +19,7 @@ pub mod rewrite;
 pub mod schedule;
 
 pub use fornax_codegen as codegen;
+pub use machine::Machine;
 pub use native::Compiled;
 
 use fornax_codegen::program::Program;
@@ -105,6 +107,8 @@ pub struct Options {
     pub strict: bool,
     /// Rules that are left out, by name: for tests and ablations.
     pub without: &'static [&'static str],
+    /// What kernels are scheduled for.
+    pub machine: Machine,
 }
 
 /// Where a constant lies in the weights.
@@ -118,7 +122,7 @@ pub struct WeightSource {
     pub offset: u64,
 }
 
-/// A program that knows no machine yet.
+/// A program that runs on any machine, and is scheduled for one.
 #[derive(Debug)]
 pub struct Lowered {
     /// The canonical graph.
@@ -182,7 +186,7 @@ pub(crate) fn lower_by(
     let start = Instant::now();
     let canonical = canonicalize::CanonicalizeOptions { strict: options.strict, ..Default::default() };
     let graph = canonicalize::canonicalize(renumber::renumber(&graph), &canonical)?;
-    let cache = schedule::Cache::new(&graph);
+    let cache = schedule::Cache::for_machine(&graph, options.machine);
     let rewrite::Rewritten { graph, plan, report } = outside_in(graph, &mut |g| rewrite(g, &cache))?;
     let (program, weights) = assemble::assemble(&graph, &plan, &cache)?;
     let optimize_time = start.elapsed();

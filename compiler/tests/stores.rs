@@ -5,7 +5,7 @@ mod support;
 
 use fornax_compiler::plan::{Group, Plan, greedy};
 use fornax_compiler::schedule::{self, Operand};
-use fornax_compiler::{Options, canonicalize, lower_with};
+use fornax_compiler::{Machine, Options, canonicalize, lower_with};
 use fornax_ir::graph::{self, Builder, Graph, Op, ValueId, ops};
 use fornax_ir::scalar::{BinaryOp, ReduceOp, UnaryOp};
 use support::{dims, f32s, native, noise, on_e_nodes, on_kernels};
@@ -116,7 +116,8 @@ fn what_no_kernel_can_store_is_refused() {
         b.output(&format!("{v}"), v);
     }
     let g = b.finish();
-    let why = |root, also: &[ValueId]| schedule::lower(&g, &group(root, also)).unwrap_err().0;
+    let why =
+        |root, also: &[ValueId]| schedule::lower(&g, &group(root, also), Machine::PORTABLE).unwrap_err().0;
     assert_eq!(why(wide, &[row]), "a stored tensor has other elements than the root");
     assert_eq!(why(wide, &[column]), "a stored tensor has other elements than the root");
     assert_eq!(why(other, &[dot]), "two contractions in one stage");
@@ -124,9 +125,9 @@ fn what_no_kernel_can_store_is_refused() {
     assert_eq!(why(dot, &[wide, wide]), "the stored tensors are not ascending and different");
     assert_eq!(why(dot, &[dot]), "the stored tensors are not ascending and different");
     let copy = Group { copy_to: Some(0), ..group(wide, &[dot]) };
-    assert_eq!(schedule::lower(&g, &copy).unwrap_err().0, "a copy stores one tensor");
+    assert_eq!(schedule::lower(&g, &copy, Machine::PORTABLE).unwrap_err().0, "a copy stores one tensor");
     // A product and a sibling over the same elements are a kernel.
-    let l = schedule::lower(&g, &group(dot, &[wide])).unwrap();
+    let l = schedule::lower(&g, &group(dot, &[wide]), Machine::PORTABLE).unwrap();
     let targets: Vec<_> = l.operands.iter().filter(|o| matches!(o, Operand::Target(_))).collect();
     assert_eq!(targets, [&Operand::Target(wide), &Operand::Target(dot)]);
 }

@@ -20,7 +20,7 @@ use crate::driver::{KernelCode, define_kernel, signature};
 use crate::entry::{self, Unit};
 use crate::error::Error;
 use crate::image::ImageModule;
-use crate::leaf::{Clif, LeafEmitter};
+use crate::leaf;
 use crate::program::Program;
 use crate::target::{Leaf, Target};
 use crate::traps::trapping_instruction;
@@ -138,9 +138,7 @@ fn kernel_object(
     leaf: Leaf,
     options: &Options,
 ) -> Result<KernelObject, Error> {
-    let emitter: Box<dyn LeafEmitter> = match leaf {
-        Leaf::Clif => Box::new(Clif::new(target)),
-    };
+    let emitter = leaf::emitter(target, leaf);
     let KernelCode { function, leaves, scratch } = define_kernel(kernel, target, &*emitter)?;
     let leaves = options.dump_leaves.then(|| {
         let text = |(name, leaf): &(String, fornax_ir::leaf::Leaf)| format!("; {name}\n{leaf}\n");

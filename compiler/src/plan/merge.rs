@@ -1,6 +1,7 @@
 //! Kernels that store several tensors: two groups as one, and the order of what results.
 
 use super::{Group, Plan, is_stored, producer, storage};
+use crate::Machine;
 use crate::schedule::lower;
 use fornax_ir::graph::{Graph, ValueId};
 use rustc_hash::FxHashMap;
@@ -117,7 +118,7 @@ impl Plan {
             return Err("there are no two such kernels");
         };
         let group = first.merged(last).ok_or("their rows differ, or one is a copy")?;
-        lower(graph, &group).map_err(|refuse| refuse.0)?;
+        lower(graph, &group, Machine::PORTABLE).map_err(|refuse| refuse.0)?;
         let mut plan = self.clone();
         plan.groups[a.min(b)] = group;
         plan.groups.remove(a.max(b));

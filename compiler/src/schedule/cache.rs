@@ -6,6 +6,7 @@
 //! deep model are lowered once each, and so is a group that planning tries and assembling needs.
 
 use super::{DETAIL, Lowered, Operand, Refuse, literal_scalar, lower};
+use crate::Machine;
 use crate::plan::{Group, storage};
 use fornax_ir::Dim;
 use fornax_ir::dim::Ranges;
@@ -110,16 +111,25 @@ struct Known {
 /// Remembers what [`lower`] said of groups, for graphs of the same ranges of symbols.
 pub struct Cache {
     ranges: Ranges,
+    machine: Machine,
     known: RefCell<FxHashMap<Structure, Known>>,
     asked: Cell<u64>,
     lowered: Cell<u64>,
 }
 
 impl Cache {
-    /// Nothing known yet of a graph's groups.
+    /// Nothing known yet of a graph's groups, on the portable machine.
     pub fn new(graph: &Graph) -> Cache {
+        Cache::for_machine(graph, Machine::PORTABLE)
+    }
+    /// Nothing known yet of a graph's groups.
+    pub fn for_machine(graph: &Graph, machine: Machine) -> Cache {
         let (asked, lowered) = (Cell::new(0), Cell::new(0));
-        Cache { ranges: graph.ranges.clone(), known: RefCell::default(), asked, lowered }
+        Cache { ranges: graph.ranges.clone(), machine, known: RefCell::default(), asked, lowered }
+    }
+    /// What kernels are scheduled for.
+    pub fn machine(&self) -> Machine {
+        self.machine
     }
 
     /// As [`super::lower`].
@@ -159,7 +169,7 @@ impl Cache {
         let (key, values) = structure(graph, group);
         let fresh = || {
             self.lowered.set(self.lowered.get() + 1);
-            Known { result: lower(graph, group), values: values.clone() }
+            Known { result: lower(graph, group, self.machine), values: values.clone() }
         };
         if graph.ranges != self.ranges {
             return then(&fresh(), &values);
@@ -250,7 +260,8 @@ mod tests {
         let plan = greedy::plan(&graph);
         let cache = Cache::new(&graph);
         for g in &plan.groups {
-            let (known, fresh) = (cache.lower(&graph, g).unwrap(), lower(&graph, g).unwrap());
+            let (known, fresh) =
+                (cache.lower(&graph, g).unwrap(), lower(&graph, g, Machine::PORTABLE).unwrap());
             assert_eq!(known.kernel, fresh.kernel);
             assert_eq!(known.kernel.name, fresh.kernel.name);
             assert_eq!((&known.operands, &known.scalars), (&fresh.operands, &fresh.scalars));

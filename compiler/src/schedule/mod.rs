@@ -18,6 +18,7 @@ pub mod tile;
 pub use cache::Cache;
 pub(crate) use finish::DETAIL;
 
+use crate::Machine;
 use crate::plan::Group;
 use draft::Place;
 use fornax_ir::graph::{Graph, ValueId};
@@ -57,7 +58,7 @@ pub struct Lowered {
 }
 
 /// Lowers a group to a scheduled kernel, or says why it cannot be one.
-pub fn lower(graph: &Graph, group: &Group) -> Result<Lowered, Refuse> {
+pub fn lower(graph: &Graph, group: &Group, machine: Machine) -> Result<Lowered, Refuse> {
     let (mut draft, mut ranges) = emit::emit(graph, group)?;
     axes::simplify_axes(&mut draft, &mut ranges);
     let work = work(&draft);
@@ -66,7 +67,7 @@ pub fn lower(graph: &Graph, group: &Group) -> Result<Lowered, Refuse> {
         Place::Tensor(v) | Place::Local(v) | Place::Target(v) => graph.ty(v).dtype,
     };
     let mut done = finish::finish(&draft, &ranges, &dtype_of)?;
-    tile::choose(&mut done.kernel);
+    tile::choose(&mut done.kernel, machine);
     let operand = |p: &Place| match p {
         Place::Tensor(v) => Operand::Tensor(*v),
         Place::Target(v) | Place::Local(v) => Operand::Target(*v),

@@ -2,6 +2,7 @@
 //! tile's rows, in which order the loops run, and what is shared out among threads.
 
 use super::const_extent;
+use crate::Machine;
 use fornax_ir::dtype::DType;
 use fornax_ir::kernel::{
     Affine, AxisId, AxisKind, Buf, InRange, IndexVar, Inst, Kernel, Op, Order, Schedule, Size, Stage,
@@ -10,14 +11,12 @@ use fornax_ir::kernel::{
 
 /// Stands for an extent known only at run time.
 const TYPICAL: i64 = 128;
-/// Vector registers of one 128-bit tile: accumulators, and what one row of the tile needs beside them.
-const ACCUMULATORS: u32 = 12;
 /// Elements of a pointwise kernel in one work item.
 const POINTWISE_ITEM: i64 = 8192;
 
 /// Fills in `kernel.schedule`.
-pub fn choose(kernel: &mut Kernel) {
-    let stages: Vec<StageSchedule> = (0..kernel.stages.len()).map(|s| stage(kernel, s)).collect();
+pub fn choose(kernel: &mut Kernel, machine: Machine) {
+    let stages: Vec<StageSchedule> = (0..kernel.stages.len()).map(|s| stage(kernel, s, machine)).collect();
     let parallel = if kernel.outer.is_empty() && kernel.stages.len() == 1 {
         share_out(kernel, &stages[0])
     } else {
@@ -32,7 +31,7 @@ pub fn choose(kernel: &mut Kernel) {
     kernel.schedule = Schedule { parallel, stages };
 }
 
-/// Lanes of the widest common register: four values of 32 bits.
+/// Lanes of the narrowest register, in which costs of lane by lane work are counted: four values of 32 bits.
 const LANES: i64 = 4;
 /// Instructions around one run of a pointwise leaf, roughly.
 const RUN: i64 = 32;
@@ -154,7 +153,7 @@ fn accumulation(stage: &Stage) -> Option<Order> {
     })
 }
 
-fn stage(kernel: &Kernel, index: usize) -> StageSchedule {
+fn stage(kernel: &Kernel, index: usize, machine: Machine) -> StageSchedule {
     let stage = &kernel.stages[index];
     let first = kernel.outer.len() as AxisId;
     let extent = |a: AxisId| const_extent(kernel.axis(index, a).extent, TYPICAL);
@@ -167,7 +166,7 @@ fn stage(kernel: &Kernel, index: usize) -> StageSchedule {
     let vector = vector_axis(stage, &parallel, elements, &extent);
     let Some(order) = order else {
         let Some((v, cost)) = vector else { return StageSchedule::default() };
-        let vecs = if cost.smooth && extent(v) >= 64 { 2 } else { 1 };
+        let vecs = if cost.smooth && extent(v) >= 16 * machine.lanes() { 2 } else { 1 };
         let rows = copy_rows(stage, &parallel, v, &extent);
         return StageSchedule { vector: Some((v, vecs)), rows, ..Default::default() };
     };
@@ -176,7 +175,7 @@ fn stage(kernel: &Kernel, index: usize) -> StageSchedule {
         let v = vector.filter(|v| v.1.smooth).map(|v| v.0).or(inner).map(|v| (v, 1));
         return StageSchedule { vector: v, ..Default::default() };
     }
-    contraction(stage, &parallel, vector.map(|v| v.0), &extent)
+    contraction(stage, &parallel, vector.map(|v| v.0), machine, &extent)
 }
 
 /// The second axis of a tile whose accesses stride along the first: the one along which they step.
@@ -199,7 +198,7 @@ fn copy_rows(
     let others = parallel.iter().copied().filter(|a| *a != vector && extent(*a) > 1);
     let (_, rows) = others.map(|a| (strided(a), a)).filter(|r| r.0 > 0).max_by_key(|r| (r.0, extent(r.1)))?;
     let most = if stage.body.len() > 12 { COPY_ROWS / 2 } else { COPY_ROWS };
-    Some((rows, balanced(extent(rows), most)))
+    Some((rows, balanced(extent(rows), most, 1)))
 }
 
 /// Register tile of a sum of products: rows share what walks the vector axis, vectors share the splats.
@@ -207,6 +206,7 @@ fn contraction(
     stage: &Stage,
     parallel: &[AxisId],
     vector: Option<AxisId>,
+    machine: Machine,
     extent: &dyn Fn(AxisId) -> i64,
 ) -> StageSchedule {
     let rows = parallel
@@ -218,18 +218,32 @@ fn contraction(
         .max_by_key(|(shared, a)| (*shared, extent(*a)))
         .map(|(_, a)| a);
     let Some(v) = vector else {
-        let rows = rows.map(|r| (r, balanced(extent(r), 4)));
+        let rows = rows.map(|r| (r, balanced(extent(r), 4, 1)));
         return StageSchedule { rows, unroll: 1, ..Default::default() };
     };
     let loads = stage.body.iter().filter(|op| matches!(op.inst, Inst::Load { src: Buf::Arg(_), .. })).count();
-    let vecs: u32 = match extent(v) {
-        e if e < 8 => 1,
-        _ if rows.is_none() => 4,
+    // Registers along the axis that hold something.
+    let across = ((extent(v) + machine.lanes() - 1) / machine.lanes()).clamp(1, 16) as u32;
+    let few = machine.registers < 32;
+    let vecs: u32 = match across {
+        _ if extent(v) < 2 * machine.lanes() => 1,
+        _ if rows.is_none() => across.min(if few { 4 } else { 8 }),
         _ if loads > 8 => 1,
         _ => 2,
     };
-    let rows = rows.map(|r| (r, balanced(extent(r), (ACCUMULATORS / vecs).min(6))));
-    StageSchedule { vector: Some((v, vecs)), rows, unroll: 4, ..Default::default() }
+    let rows = rows.map(|r| {
+        // Eight accumulators keep the multiply-adds busy.
+        let vecs = if extent(r) < 4 && vecs > 1 { across.min(4) } else { vecs };
+        (r, balanced(extent(r), most_rows(machine, vecs), vecs), vecs)
+    });
+    let vecs = rows.map_or(vecs, |r| r.2);
+    StageSchedule { vector: Some((v, vecs)), rows: rows.map(|r| (r.0, r.1)), unroll: 4, ..Default::default() }
+}
+
+/// Rows of a tile whose accumulators, a row of loaded vectors and two splats fit the registers.
+fn most_rows(machine: Machine, vecs: u32) -> u32 {
+    let free = machine.registers.saturating_sub(2 + vecs);
+    (free / vecs).clamp(1, if machine.registers < 32 { 6 } else { 14 })
 }
 
 /// How much of the accumulated product the points of an axis share: 2 for each load that walks the
@@ -250,9 +264,12 @@ fn shared_loads(stage: &Stage, axis: AxisId, vector: Option<AxisId>) -> u32 {
     shared
 }
 
-/// The largest row count up to `most` that leaves the fewest rows over.
-fn balanced(extent: i64, most: u32) -> u32 {
-    (1..=most as i64).max_by_key(|r| ((extent / r) * r * 64 / extent.max(1) + r * 4, *r)).unwrap_or(1) as u32
+/// The row count up to `most` with which an axis takes least time: a tile takes a round of multiply-adds for each
+/// register, of which eight at least are under way at a time, and its vector loads.
+fn balanced(extent: i64, most: u32, vecs: u32) -> u32 {
+    let tile = |rows: i64| if rows == 0 { 0 } else { (rows * i64::from(vecs)).max(8) + i64::from(vecs) };
+    let time = |rows: i64| extent / rows * tile(rows) + tile(extent % rows);
+    (1..=i64::from(most)).min_by_key(|&r| (time(r), -r)).unwrap_or(1) as u32
 }
 
 /// Work items of a kernel of one stage: whole tiles, outermost axes first.

@@ -184,17 +184,36 @@ impl Run<'_, '_> {
                 }
                 Inst::Store(at, v) => {
                     let lanes = self.values[*v as usize].clone();
-                    let width = op.ty.dtype.bytes();
-                    let bytes = self.bytes((first + i) as ValueId, at, op.ty.dtype, lanes.len())?;
-                    for (bytes, lane) in bytes.chunks_mut(width).zip(lanes) {
-                        write(lane, bytes);
-                    }
+                    self.store(at, &lanes, op.ty.dtype, (first + i) as ValueId)?;
+                }
+                Inst::StorePart(at, v, count) => {
+                    let number = (first + i) as ValueId;
+                    let lanes = self.values[*v as usize].clone();
+                    let count = self.part(*count, lanes.len());
+                    self.store(at, &lanes[..count], op.ty.dtype, number)?;
                 }
                 _ => self.values[first + i] = self.value(op, (first + i) as ValueId)?,
             }
             i += 1;
         }
         Ok(())
+    }
+
+    /// Writes lanes to neighbouring elements; none touch no memory.
+    fn store(&mut self, at: &Addr, lanes: &[Scalar], dtype: DType, number: ValueId) -> Result<(), LeafError> {
+        if lanes.is_empty() {
+            return Ok(());
+        }
+        let bytes = self.bytes(number, at, dtype, lanes.len())?;
+        for (bytes, lane) in bytes.chunks_mut(dtype.bytes()).zip(lanes) {
+            write(*lane, bytes);
+        }
+        Ok(())
+    }
+
+    /// How many of so many lanes a count takes.
+    fn part(&self, count: ValueId, lanes: usize) -> usize {
+        self.one(count).as_i64().clamp(0, lanes as i64) as usize
     }
 
     fn one(&self, v: ValueId) -> Scalar {
@@ -233,6 +252,15 @@ impl Run<'_, '_> {
                 true => self.bytes(number, at, d, lanes)?.chunks(d.bytes()).map(|b| read(d, b)).collect(),
                 false => vec![Scalar::new(d, 0); lanes],
             },
+            Inst::LoadPart(at, count) => {
+                let mut all = vec![Scalar::new(d, 0); lanes];
+                let count = self.part(*count, lanes);
+                if count > 0 {
+                    let bytes = self.bytes(number, at, d, count)?;
+                    all.iter_mut().zip(bytes.chunks(d.bytes())).for_each(|(lane, b)| *lane = read(d, b));
+                }
+                all
+            }
             Inst::Splat(a) => vec![self.one(*a); lanes],
             Inst::Ramp(a) => {
                 let start = self.one(*a).as_i64();
@@ -255,7 +283,7 @@ impl Run<'_, '_> {
                 }
                 all
             }
-            Inst::Store(..) | Inst::If(..) | Inst::Raise(..) => Vec::new(),
+            Inst::Store(..) | Inst::StorePart(..) | Inst::If(..) | Inst::Raise(..) => Vec::new(),
         })
     }
 

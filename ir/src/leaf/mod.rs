@@ -99,6 +99,10 @@ pub enum Inst {
     If(ValueId, u32),
     /// `lanes` neighbouring elements, or zeros where the one-lane bool is false (then nothing is read).
     LoadIf(ValueId, Addr),
+    /// The lanes of neighbouring elements below the count (one-lane i64, any value); the others are 0 and not read.
+    LoadPart(Addr, ValueId),
+    /// Writes the lanes of the first value below the count (one-lane i64, any value), the second. No result.
+    StorePart(Addr, ValueId, ValueId),
     /// Sets the error flag where the one-lane bool is true; detail as in KIR, from a constant or an integer argument. No result.
     Raise(ValueId, Size),
 }
@@ -169,6 +173,6 @@ impl Leaf {
 impl Inst {
     /// Whether it defines a value.
     pub fn has_result(&self) -> bool {
-        !matches!(self, Inst::Store(..) | Inst::If(..) | Inst::Raise(..))
+        !matches!(self, Inst::Store(..) | Inst::StorePart(..) | Inst::If(..) | Inst::Raise(..))
     }
 }

@@ -81,6 +81,8 @@ impl fmt::Display for Op {
             Inst::Fma(a, b, c) => write!(f, "fma {t} %{a}, %{b}, %{c}"),
             Inst::Horizontal(o, a) => write!(f, "horizontal {t} {o} %{a}"),
             Inst::Store(at, v) => write!(f, "store {t} {at}, %{v}"),
+            Inst::LoadPart(at, count) => write!(f, "load_part {t} {at}, %{count}"),
+            Inst::StorePart(at, v, count) => write!(f, "store_part {t} {at}, %{v}, %{count}"),
             Inst::If(c, count) => write!(f, "if {t} %{c}, {count}"),
             Inst::Raise(c, detail) => write!(f, "raise {t} %{c}, {detail}"),
         }
@@ -306,6 +308,16 @@ fn operation(line: &mut Line<'_>, name: &str, ty: Type) -> Result<Inst, TextErro
         "horizontal" => {
             let op = line.parse("sum, prod, max or min", ReduceOp::from_name)?;
             Inst::Horizontal(op, line.value()?)
+        }
+        "load_part" => {
+            let at = addr(line)?;
+            line.expect(",")?;
+            Inst::LoadPart(at, line.value()?)
+        }
+        "store_part" => {
+            let at = addr(line)?;
+            line.expect(",")?;
+            line.two_values().map(|(v, count)| Inst::StorePart(at, v, count))?
         }
         "store" => {
             let at = addr(line)?;

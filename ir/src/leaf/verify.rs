@@ -375,6 +375,16 @@ impl Check<'_> {
                 let ty = self.operand(*v, now)?;
                 self.access(a, now, ty.dtype).map(|()| ty)?
             }
+            Inst::StorePart(a, v, count) => {
+                self.expect(*count, now, INDEX)?;
+                let ty = self.operand(*v, now)?;
+                self.access(a, now, ty.dtype).map(|()| ty)?
+            }
+            Inst::LoadPart(a, count) => {
+                self.expect(*count, now, INDEX)?;
+                self.access(a, now, op.ty.dtype)?;
+                op.ty
+            }
             Inst::If(c, _) | Inst::Raise(c, _) => {
                 if let Inst::Raise(_, detail) = op.inst {
                     size(self.leaf, detail)?;

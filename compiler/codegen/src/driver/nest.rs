@@ -19,8 +19,9 @@ pub(super) fn emit(
 ) -> Result<(), String> {
     let known = vec![None; plan.conds.count()];
     let lanes = if plan.mode == Mode::Along { plan.vector } else { None };
-    let tile = lanes.map_or(Tile::POINT, |(_, vecs, lanes)| Tile { rows: 1, vecs, lanes });
-    let mut nest = Nest { driver, plan, pos, known, decisions: 0, tile, trips: FxHashMap::default() };
+    let tile = lanes.map_or(Tile::POINT, |(_, vecs, lanes)| Tile { vecs, lanes, ..Tile::POINT });
+    let trips = FxHashMap::default();
+    let mut nest = Nest { driver, plan, pos, known, decisions: 0, tile, trips, left: None };
     let all = nest.plan.all_reduce_mask();
     for axis in 0..nest.pos.axes.len() {
         // Positions of another stage's axes of the same number are not this one's.
@@ -46,6 +47,8 @@ struct Nest<'n, 'd> {
     tile: Tile,
     /// Trip counts of the leaf's loops.
     trips: FxHashMap<AxisId, Value>,
+    /// Points left along the vector axis, in a partial tile.
+    left: Option<Value>,
 }
 
 /// Where an axis's conditions change, and where several of its points may be taken together.
@@ -97,7 +100,11 @@ impl Nest<'_, '_> {
             if points > 1 {
                 borders.interior.iter().for_each(|&c| self.known[c] = Some(true));
             }
-            let advance = if runs {
+            let advance = if tile.part && !before.part {
+                self.left = Some(room);
+                self.trips.insert(axis, b.ins().iconst(types::I64, 1));
+                room
+            } else if runs {
                 let trips = self.trips(b, room, points);
                 self.trips.insert(axis, trips);
                 b.ins().imul_imm_s(trips, points)
@@ -191,8 +198,9 @@ impl Nest<'_, '_> {
             self.plan.vector.filter(|v| v.0 == axis && self.plan.mode != Mode::Along)
         {
             let width = i64::from(vecs * lanes);
-            let mut sizes = vec![vecs];
+            let mut sizes = if self.plan.partial { vec![] } else { vec![vecs] };
             match known {
+                _ if self.plan.partial => choices = self.parts(known, (vecs, lanes)),
                 Some(n) => sizes.push((n.max(0) % width) as u32 / lanes),
                 None => sizes.push(1),
             }
@@ -200,12 +208,33 @@ impl Nest<'_, '_> {
             sizes.retain(|&s| s > 0 && known.is_none_or(|n| i64::from(s * lanes) <= n));
             let wide = |vecs| Tile { vecs, lanes, ..tile };
             choices.extend(sizes.into_iter().map(|vecs| (wide(vecs), i64::from(vecs * lanes))));
-            if known.is_none_or(|n| n % i64::from(lanes) != 0) {
+            if !self.plan.partial && known.is_none_or(|n| n % i64::from(lanes) != 0) {
                 choices.push((tile, 1));
             }
         }
         if choices.is_empty() {
             choices.push((tile, 1));
+        }
+        choices
+    }
+
+    /// Whole tiles along the vector axis, and one for what is left over.
+    fn parts(&self, known: Option<i64>, (vecs, lanes): (u32, u32)) -> Vec<(Tile, i64)> {
+        let width = i64::from(vecs * lanes);
+        let whole = |vecs| (Tile { vecs, lanes, ..self.tile }, i64::from(vecs * lanes));
+        let part = |left: i64| {
+            let vecs = left.unsigned_abs().div_ceil(u64::from(lanes)) as u32;
+            (Tile { vecs, lanes, part: true, ..self.tile }, left)
+        };
+        let Some(n) = known else { return vec![whole(vecs), part(width)] };
+        let mut choices = Vec::new();
+        if n >= width {
+            choices.push(whole(vecs));
+        }
+        match n.max(0) % width {
+            0 => {}
+            left if left % i64::from(lanes) == 0 => choices.push(whole((left / i64::from(lanes)) as u32)),
+            left => choices.push(part(left)),
         }
         choices
     }
@@ -254,8 +283,12 @@ impl Nest<'_, '_> {
             self.driver.emitter.supports(&built.leaf)?;
             self.call(b, &built);
             self.driver.frame_bytes = self.driver.frame_bytes.max(built.frame);
-            let Tile { rows, vecs, lanes } = self.tile;
-            let name = format!("stage {} {part:?} {rows} x {vecs} x {lanes}", self.plan.number);
+            let Tile { rows, vecs, lanes, part: last } = self.tile;
+            let name = format!(
+                "stage {} {part:?} {rows} x {vecs} x {lanes}{}",
+                self.plan.number,
+                if last { " in part" } else { "" }
+            );
             self.driver.leaves.push((name, built.leaf));
         }
         Ok(())
@@ -290,6 +323,7 @@ impl Nest<'_, '_> {
                     let holds = self.pos.holds(b, self.plan.conds.get(*c));
                     b.ins().uextend(types::I64, holds)
                 }
+                IntArg::Left => self.left.unwrap_or_else(|| b.ins().iconst(types::I64, 0)),
                 IntArg::Point => self.point(b),
                 other => self.pos.int(b, other).unwrap_or_else(|| b.ins().iconst(types::I64, 0)),
             };

@@ -148,7 +148,7 @@ impl Position {
                 let size = self.size(b, *size);
                 b.ins().band_imm_s(size, 31)
             }
-            IntArg::Point | IntArg::Cond(_) | IntArg::Trips(_) | IntArg::Live => return None,
+            IntArg::Point | IntArg::Left | IntArg::Cond(_) | IntArg::Trips(_) | IntArg::Live => return None,
         })
     }
 

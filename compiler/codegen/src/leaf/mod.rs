@@ -8,6 +8,7 @@ pub mod clif;
 
 pub use clif::Clif;
 
+use crate::target::Target;
 use cranelift_codegen::ir::Value;
 use cranelift_frontend::FunctionBuilder;
 use fornax_ir::dtype::DType;
@@ -35,6 +36,11 @@ pub trait LeafEmitter {
     fn name(&self) -> &str;
     /// Lanes of one vector register of that element type; 1 where there are no vectors.
     fn lanes(&self, dtype: DType) -> u32;
+    /// Whether it has [`Inst::LoadPart`] and [`Inst::StorePart`] of that element type.
+    fn partial(&self, dtype: DType) -> bool {
+        let _ = dtype;
+        false
+    }
     /// Number of vector registers.
     fn registers(&self) -> u32;
     /// Whether this emitter has an instruction sequence for every operation of the leaf.
@@ -44,6 +50,14 @@ pub trait LeafEmitter {
     fn supports(&self, leaf: &Leaf) -> Result<(), String>;
     /// Emits the leaf at the builder's position; afterwards the builder stands where the driver goes on.
     fn emit(&self, b: &mut FunctionBuilder<'_>, call: &LeafCall<'_>);
+}
+
+/// The emitter of that name for a target.
+#[must_use]
+pub fn emitter(target: &Target, leaf: crate::target::Leaf) -> Box<dyn LeafEmitter> {
+    match leaf {
+        crate::target::Leaf::Clif => Box::new(Clif::new(target)),
+    }
 }
 
 /// Calls `f` on every operand of a leaf's instruction.
@@ -63,6 +77,9 @@ pub(crate) fn for_each_operand(inst: &Inst, mut f: impl FnMut(ValueId)) {
         | Inst::Raise(a, _) => f(*a),
         Inst::Binary(_, a, b) | Inst::Compare(_, a, b) => [*a, *b].into_iter().for_each(f),
         Inst::Select(a, b, c) | Inst::Fma(a, b, c) => [*a, *b, *c].into_iter().for_each(f),
-        Inst::Store(a, v) | Inst::LoadIf(v, a) => a.value.into_iter().chain([*v]).for_each(f),
+        Inst::StorePart(a, v, n) => a.value.into_iter().chain([*v, *n]).for_each(f),
+        Inst::Store(a, v) | Inst::LoadIf(v, a) | Inst::LoadPart(a, v) => {
+            a.value.into_iter().chain([*v]).for_each(f)
+        }
     }
 }

@@ -39,6 +39,8 @@ pub enum IntArg {
     Trips(AxisId),
     /// 1 if all conditions of [`super::Built::live`] hold, else 0.
     Live,
+    /// Points left along the vector axis, from a partial tile's first one on.
+    Left,
     /// How many whole blocks of 32 the size has.
     Blocks(Size),
     /// The size modulo 32.
@@ -54,11 +56,13 @@ pub struct Tile {
     pub vecs: u32,
     /// Lanes of one register; 1 is one point at a time.
     pub lanes: u32,
+    /// Only the first of its points along the `vector` axis exist: as many as are left.
+    pub part: bool,
 }
 
 impl Tile {
     /// A single point.
-    pub const POINT: Tile = Tile { rows: 1, vecs: 1, lanes: 1 };
+    pub const POINT: Tile = Tile { rows: 1, vecs: 1, lanes: 1, part: false };
     /// Points along the `vector` axis.
     #[must_use]
     pub fn width(self) -> i64 {

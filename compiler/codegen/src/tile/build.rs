@@ -184,7 +184,11 @@ impl Assembly<'_, '_> {
                             let cond = self.p.mask(mask, false, r, p, section);
                             let addr = self.p.address(*dst, at, op.dtype, r, p, section);
                             let ty = self.p.ty(op.dtype, wide);
-                            self.guarded(section, cond, Inst::Store(addr, value), ty);
+                            let inst = match wide && self.p.tile.part {
+                                true => Inst::StorePart(addr, value, self.p.left(p)),
+                                false => Inst::Store(addr, value),
+                            };
+                            self.guarded(section, cond, inst, ty);
                         }
                     }
                     Kir::Raise { .. } => self.raise(id, op, r, p, section),

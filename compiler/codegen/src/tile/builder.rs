@@ -107,6 +107,8 @@ fn is_pure(inst: &Inst) -> bool {
             | Inst::LoadSplat(_)
             | Inst::LoadStrided(..)
             | Inst::LoadIf(..)
+            | Inst::LoadPart(..)
+            | Inst::StorePart(..)
             | Inst::Store(..)
             | Inst::If(..)
             | Inst::Raise(..)
@@ -135,9 +137,13 @@ fn map_operands(inst: &mut Inst, f: impl Fn(u32) -> u32) {
             addr(a);
             *v = f(*v);
         }
-        Inst::LoadIf(c, a) => {
+        Inst::LoadIf(c, a) | Inst::LoadPart(a, c) => {
             addr(a);
             *c = f(*c);
+        }
+        Inst::StorePart(a, v, n) => {
+            addr(a);
+            (*v, *n) = (f(*v), f(*n));
         }
     }
 }

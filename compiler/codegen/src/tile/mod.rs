@@ -114,6 +114,8 @@ pub struct StagePlan<'k> {
     pub rows: Option<(AxisId, u32)>,
     /// For each value: how it is held in a tile of several lanes.
     pub forms: Vec<Form>,
+    /// Whether tiles may be [`Tile::part`].
+    pub partial: bool,
     /// Unroll factor of the innermost loop.
     pub unroll: u32,
 }
@@ -175,6 +177,7 @@ impl<'k> StagePlan<'k> {
             vector: None,
             rows: None,
             forms,
+            partial: false,
             unroll,
         }
     }

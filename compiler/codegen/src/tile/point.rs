@@ -205,6 +205,7 @@ impl<'p, 'k> Points<'p, 'k> {
                 match self.mask(mask, true, r, p, section) {
                     Some(_) if by != 1 => return self.load_lanes(op, r, p, section),
                     Some(cond) => Inst::LoadIf(cond, addr),
+                    None if wide && self.tile.part => Inst::LoadPart(addr, self.left(p)),
                     None if by != 1 => Inst::LoadStrided(addr, by),
                     None => Inst::Load(addr),
                 }
@@ -242,6 +243,17 @@ impl<'p, 'k> Points<'p, 'k> {
             Kir::Store { .. } | Kir::Raise { .. } => unreachable!("stores and raises have no value"),
         };
         self.b.push(section, inst, ty)
+    }
+
+    /// How many of the points from column `p` of a partial tile on exist.
+    pub fn left(&mut self, p: u32) -> Ref {
+        let int = self.b.int(IntArg::Left);
+        let left = self.b.push(Section::Init, Inst::Int(int), I64);
+        if p == 0 {
+            return left;
+        }
+        let before = self.size(Size::Const(i64::from(p)), 1, Section::Init);
+        self.b.push(Section::Init, Inst::Binary(BinaryOp::Sub, left, before), I64)
     }
 
     /// A register of a masked load, one lane after the other.

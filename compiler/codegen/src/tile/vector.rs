@@ -34,13 +34,39 @@ impl StagePlan<'_> {
         if along {
             self.rows = None;
         }
-        self.limit_frame(width, Tile { rows: 1, vecs: 1, lanes });
-        let tile = Tile { rows: 1, vecs: if along { vecs } else { 1 }, lanes };
+        self.limit_frame(width, Tile { lanes, ..Tile::POINT });
+        let tile = Tile { vecs: if along { vecs } else { 1 }, lanes, ..Tile::POINT };
         // Conditions that are computed point by point are scalar code, so the probe may assume all of them.
         let known = vec![None; self.conds.count()];
-        self.parts(tile).into_iter().all(|part| {
-            self.build(part, tile, &known).is_ok_and(|built| emitter.supports(&built.leaf).is_ok())
-        })
+        let emits = |tile: Tile| {
+            self.parts(tile).into_iter().all(|part| {
+                self.build(part, tile, &known).is_ok_and(|built| emitter.supports(&built.leaf).is_ok())
+            })
+        };
+        let partial = self.allows_parts(axis, width, emitter) && emits(Tile { part: true, ..tile });
+        let vectors = emits(tile);
+        self.partial = partial;
+        vectors
+    }
+
+    /// Whether the last points along the axis can be computed in a register that they fill in part: what is
+    /// loaded and stored in registers lies side by side, and nothing is computed lane by lane.
+    fn allows_parts(&self, axis: AxisId, width: u32, emitter: &dyn LeafEmitter) -> bool {
+        let whole = |dtype: DType, at: &Affine, mask: &Mask| {
+            let fits = dtype.bytes() as u32 == width && emitter.partial(dtype);
+            at.stride(axis) == Size::ONE && mask.is_empty() && fits
+        };
+        let fits = |(op, form): (&Op, &Form)| match (&op.inst, form) {
+            (_, Form::Split) => false,
+            (Inst::Load { at, mask, .. } | Inst::Store { at, mask, .. }, Form::Wide) => {
+                whole(op.dtype, at, mask)
+            }
+            (Inst::Store { .. }, _) => false,
+            _ => true,
+        };
+        self.mode != Mode::Along
+            && (0..self.conds.count()).all(|c| self.split(c, axis) != Split::Interior)
+            && self.stage.body.iter().zip(&self.forms).all(fits)
     }
 
     /// Whether the mask may hold at one lane of a register and not at another.

@@ -128,3 +128,46 @@ fn lanes_are_independent_and_horizontals_fold_halves() {
     let ints: Vec<i64> = out.chunks(8).map(|c| i64::from_ne_bytes(c.try_into().unwrap())).collect();
     assert_eq!(ints, [-1, 0, 1, 2, 2, 2, -1, 2, 0]);
 }
+
+/// Lanes from the count on are 0, and neither read nor written: with a count of 0 or less, not even their places need exist.
+#[test]
+fn parts_touch_the_lanes_below_their_count_alone() {
+    let text = "leaf {
+  ptr p0: f32
+  ptr p1: f32
+  ints 1
+  init {
+    %0 = int i64 $0
+  }
+  body {
+    %1 = load_part f32x4 [p0], %0
+    %2 = add f32x4 %1, %1
+    store_part f32x4 [p1], %2, %0
+  }
+}
+";
+    let leaf: Leaf = text.parse().unwrap();
+    assert_eq!(leaf.to_string(), text);
+    for (count, want) in [
+        (-3, vec![9.0; 4]),
+        (0, vec![9.0; 4]),
+        (1, vec![2.0, 9.0, 9.0, 9.0]),
+        (3, vec![2.0, 4.0, 6.0, 9.0]),
+        (4, vec![2.0, 4.0, 6.0, 8.0]),
+        (70, vec![2.0, 4.0, 6.0, 8.0]),
+    ] {
+        // As many elements as are touched.
+        let touched = want.iter().filter(|w| **w != 9.0).count();
+        let (mut a, mut out) = (bytes(&[1.0, 2.0, 3.0, 4.0][..touched]), bytes(&[9.0; 4]));
+        run(&leaf, &mut [&mut a, &mut out], &[at(0, 0), at(1, 0)], &[count], true).unwrap();
+        assert_eq!(f32s(&out), want, "count {count}");
+    }
+    let (mut a, mut out) = (bytes(&[1.0; 2]), bytes(&[9.0; 4]));
+    let past = run(&leaf, &mut [&mut a, &mut out], &[at(0, 0), at(1, 0)], &[3], true).unwrap_err();
+    assert!(matches!(past, LeafError::OutOfBounds { value: 1, .. }), "{past}");
+    let wrong = text.replace("[p1], %2, %0", "[p1], %2, %2");
+    assert!(matches!(
+        run(&wrong.parse().unwrap(), &mut [&mut a, &mut out], &[at(0, 0), at(1, 0)], &[3], true),
+        Err(LeafError::Invalid(_))
+    ));
+}

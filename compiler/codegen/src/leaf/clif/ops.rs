@@ -65,7 +65,8 @@ impl Emission<'_> {
                 b.switch_to_block(join);
                 return None;
             }
-            Inst::If(..) => return None,
+            // Not supported; `If` is handled where its block is.
+            Inst::LoadPart(..) | Inst::StorePart(..) | Inst::If(..) => return None,
         })
     }
 

@@ -1,0 +1,40 @@
+//! What scheduling knows of the machine: its vectors and its caches.
+//!
+//! Kernels stay right on any other machine; only how well their tiles fit depends on this.
+
+use fornax_codegen::{Leaf, Target, leaf};
+use fornax_ir::dtype::DType;
+
+/// A machine as schedules see it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Machine {
+    /// Bytes of a vector register.
+    pub vector_bytes: u32,
+    /// Number of vector registers.
+    pub registers: u32,
+    /// Bytes of the second-level cache of one core.
+    pub near_bytes: i64,
+}
+
+impl Machine {
+    /// 16 registers of 128 bits: what every common machine has.
+    pub const PORTABLE: Machine = Machine { vector_bytes: 16, registers: 16, near_bytes: 1 << 20 };
+
+    /// What a leaf emitter has for a target.
+    pub fn of(target: &Target, leaf: Leaf) -> Machine {
+        let emitter = leaf::emitter(target, leaf);
+        let vector_bytes = (emitter.lanes(DType::F32) * 4).max(Machine::PORTABLE.vector_bytes);
+        Machine { vector_bytes, registers: emitter.registers(), ..Machine::PORTABLE }
+    }
+
+    /// Lanes of a register of 32-bit elements.
+    pub const fn lanes(self) -> i64 {
+        self.vector_bytes as i64 / 4
+    }
+}
+
+impl Default for Machine {
+    fn default() -> Machine {
+        Machine::PORTABLE
+    }
+}
