@@ -13,6 +13,7 @@ use std::process::{Command, ExitCode};
 mod common;
 mod models;
 mod optimizer;
+mod threads;
 
 /// A limit on a measured value.
 enum Bar {
@@ -88,6 +89,7 @@ fn main() -> ExitCode {
         let rate = worst_of(&interp, word, "GMAC/s");
         report.line(&format!("reference interpreter, slowest {word}"), rate, "GMAC/s", Bar::AtLeast(1.0));
     }
+    threads::bars(&mut report);
     optimizer::bars(&mut report);
     let eager = bench_lines("fornax", "eager");
     eager.iter().for_each(|line| println!("  {line}"));

@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicU32;
 
 /// Version of this ABI, returned by a program's `m_abi_version`. It changes only when the meaning
 /// of an existing field changes; a field added at the end does not change it.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Alignment, in bytes, of `scratch` and `weights` in [`FnxArgs`].
 pub const ALIGNMENT: usize = 64;
@@ -21,11 +21,13 @@ pub const ALIGNMENT: usize = 64;
 /// (see [`crate::ThreadPool::run`]).
 pub type FnxBody = unsafe extern "C" fn(arg: *mut c_void, begin: i64, end: i64, worker: u32);
 
-/// Runs `body` over `0..n` in contiguous chunks and returns after every chunk is done.
+/// Runs `body` over `0..n` in contiguous chunks, on at most `most` threads (the caller's included), and
+/// returns after every chunk is done.
 ///
 /// Worker ids are below `ctx->max_threads`, and no two chunks that run at the same time within
 /// one call share an id, so that an id may index per-worker scratch. It may run serially.
-pub type FnxParallelFor = unsafe extern "C" fn(ctx: *const FnxCtx, body: FnxBody, arg: *mut c_void, n: i64);
+pub type FnxParallelFor =
+    unsafe extern "C" fn(ctx: *const FnxCtx, body: FnxBody, arg: *mut c_void, n: i64, most: u32);
 
 /// Asks for room of `bytes` bytes for output `output`, whose size is known only at run time.
 /// Returns the new buffer, aligned to 64 bytes, or NULL when it cannot grow.

@@ -6,13 +6,14 @@
 //! left it closes the job and waits for those that joined, and for nobody else: a worker that was
 //! parked or not scheduled is never waited for, since its share is taken by others.
 //!
-//! `0..n` is divided into one contiguous *home range* per participant, and each range into a few
-//! chunks. A participant works through its own range first and then takes chunks from the others.
-//! So consecutive loops over the same data find it in the same core's cache, and a slow or absent
-//! worker does not hold up the loop. What is computed never depends on who computes it.
+//! `0..n` is divided into one contiguous *home range* per participant. A participant works through its
+//! own range first and then takes from the others: half of what is left of a range at a time, and never
+//! less than a [`PoolOptions::chunks_per_thread`]th of it. So even work is split once, into long chunks;
+//! consecutive loops over the same data find it in the same core's cache; and a slow or absent worker
+//! does not hold up the loop. What is computed never depends on who computes it.
 //!
-//! Idle workers spin for [`PoolOptions::spin`], then park; with more threads than cores they park
-//! at once.
+//! Idle workers spin for [`PoolOptions::spin`] after the last loop, then park; with more threads than
+//! cores they park at once. Only a parked worker costs its caller a system call.
 //!
 //! # Measured
 //! `cargo bench -p fornax-runtime --bench dispatch`, two threads on two cores of an AMD EPYC
@@ -87,15 +88,15 @@ pub struct PoolOptions {
     /// How long an idle worker spins before it parks. Zero when there are more threads than cores,
     /// whatever is asked for.
     pub spin: Duration,
-    /// Into how many chunks the home range of a participant is divided, at least 1.
+    /// Into how many chunks the home range of a participant is divided at most, at least 1.
     pub chunks_per_thread: u32,
 }
 
 impl PoolOptions {
-    /// The defaults for `threads` threads: 50 microseconds of spinning, 8 chunks per thread.
+    /// The defaults for `threads` threads: 50 microseconds of spinning, at most 8 chunks per thread.
     #[must_use]
     pub const fn new(threads: usize) -> Self {
-        Self { threads, spin: Duration::from_micros(50), chunks_per_thread: 4 }
+        Self { threads, spin: Duration::from_micros(50), chunks_per_thread: 8 }
     }
 }
 
@@ -148,14 +149,16 @@ struct Lane {
 }
 
 impl Lane {
-    /// Wakes the lane's worker if it is parked.
-    fn wake(&self) {
+    /// Wakes the lane's worker if it is parked, and says whether it was.
+    fn wake(&self) -> bool {
         if self.parked.load(Ordering::SeqCst)
             && self.parked.swap(false, Ordering::SeqCst)
             && let Some(thread) = self.thread.get()
         {
             thread.unpark();
+            return true;
         }
+        false
     }
 }
 
@@ -181,6 +184,8 @@ struct Shared {
     caller: Mutex<Option<Thread>>,
     spin: Duration,
     chunks_per_thread: i64,
+    /// How often a parked worker was woken.
+    wakes: AtomicU64,
 }
 
 // SAFETY: `job` is the only field that is not Sync by itself; the protocol of the state word keeps
@@ -253,22 +258,22 @@ impl Shared {
             caller: Mutex::new(None),
             spin: if options.threads <= cores { options.spin } else { Duration::ZERO },
             chunks_per_thread: i64::from(options.chunks_per_thread.max(1)),
+            wakes: AtomicU64::new(0),
         }
     }
 
-    fn parallel_for(&self, body: FnxBody, arg: *mut c_void, n: i64) {
+    fn parallel_for(&self, body: FnxBody, arg: *mut c_void, n: i64, most: u32) {
         if n <= 0 {
             return;
         }
+        let width = self.lanes.len().min(most as usize).min(usize::try_from(n).unwrap_or(usize::MAX));
         let enclosing = enclosing_worker(self);
-        let alone = self.lanes.len() == 1 || n == 1 || enclosing.is_some();
-        if alone || self.busy.0.swap(true, Ordering::Acquire) {
+        if width <= 1 || enclosing.is_some() || self.busy.0.swap(true, Ordering::Acquire) {
             let worker = enclosing.unwrap_or(0);
             // SAFETY: the body is callable with `arg` for any part of 0..n by the caller's promise.
             with_frame(self, worker, || unsafe { body(arg, 0, n, worker) });
             return;
         }
-        let width = self.lanes.len().min(usize::try_from(n).unwrap_or(usize::MAX));
         let job = Job { body, arg, n, mode: FloatMode::current() };
         self.publish(job, width);
         self.work(&job, width, 0);
@@ -290,7 +295,10 @@ impl Shared {
         // SeqCst here, at `parked`, and in `idle`: either the worker sees this state before it
         // parks, or it is seen as parked here.
         self.state.0.store(state, Ordering::SeqCst);
-        self.lanes[1..width].iter().for_each(|lane| lane.0.wake());
+        let woken = self.lanes[1..width].iter().filter(|lane| lane.0.wake()).count();
+        if woken > 0 {
+            self.wakes.fetch_add(woken as u64, Ordering::Relaxed);
+        }
     }
 
     /// Works through home range `worker`, then through what is left of the others.
@@ -301,8 +309,8 @@ impl Shared {
                 let lane = (worker + step) % width;
                 let begin = home_begin(job.n, width, lane);
                 let end = home_begin(job.n, width, lane + 1);
-                let chunk = (end - begin).div_euclid(self.chunks_per_thread).max(1);
-                while let Some(part) = self.claim(lane, end, chunk) {
+                let least = ((end - begin) / self.chunks_per_thread).max(1);
+                while let Some(part) = self.claim(lane, end, least) {
                     // SAFETY: by the promise of `parallel_for`'s caller; each index is claimed once.
                     unsafe { (job.body)(job.arg, part.start, part.end, id) };
                 }
@@ -310,12 +318,15 @@ impl Shared {
         });
     }
 
-    /// Takes the next chunk of a home range. A remainder of less than a chunk goes with the last.
-    fn claim(&self, lane: usize, end: i64, chunk: i64) -> Option<Range<i64>> {
+    /// Takes half of what is left of a home range, but no chunk shorter than `least`. What would remain
+    /// shorter goes with it.
+    fn claim(&self, lane: usize, end: i64, least: i64) -> Option<Range<i64>> {
         let next = &self.lanes[lane].0.next;
         let mut begin = next.load(Ordering::Relaxed);
         while begin < end {
-            let to = if end - begin < 2 * chunk { end } else { begin + chunk };
+            let left = end - begin;
+            let chunk = (left / 2).max(least);
+            let to = if left - chunk.min(left) < least { end } else { begin + chunk };
             match next.compare_exchange_weak(begin, to, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return Some(begin..to),
                 Err(now) => begin = now,
@@ -476,8 +487,16 @@ impl ThreadPool {
         self.shared.lanes.len()
     }
 
+    /// How often a parked worker was woken so far: each is a system call on the caller's side. Workers
+    /// that still spin take up a loop without one.
+    #[must_use]
+    pub fn wakes(&self) -> u64 {
+        self.shared.wakes.load(Ordering::Relaxed)
+    }
+
     /// Calls `body(arg, begin, end, worker)` for contiguous chunks that cover `0..n` exactly once,
-    /// and returns after the last one is done. Nothing is called for `n <= 0`.
+    /// and returns after the last one is done. Nothing is called for `n <= 0`. At most `most` threads
+    /// take part, the caller among them.
     ///
     /// Worker ids are below [`ThreadPool::threads`] and the caller is worker 0; chunks that run at
     /// the same time have different ids. Workers run with the caller's floating-point mode.
@@ -486,20 +505,33 @@ impl ThreadPool {
     /// # Safety
     /// `body` must be callable with `arg` for any part of `0..n`, from any thread, for several
     /// disjoint parts at once, and must not unwind.
-    pub unsafe fn parallel_for(&self, n: i64, body: FnxBody, arg: *mut c_void) {
-        self.shared.parallel_for(body, arg, n);
+    pub unsafe fn parallel_for(&self, n: i64, most: u32, body: FnxBody, arg: *mut c_void) {
+        self.shared.parallel_for(body, arg, n, most);
     }
 
-    /// Runs the closure `body(indices, worker)` over `0..n` as [`ThreadPool::parallel_for`] does.
+    /// Runs the closure `body(indices, worker)` over `0..n` on all threads, as [`ThreadPool::parallel_for`] does.
     ///
     /// # Errors
     /// [`PoolError::BodyPanicked`] with the first panic's message, after every other chunk is done.
     pub fn run<F: Fn(Range<i64>, u32) + Sync>(&self, n: i64, body: &F) -> Result<(), PoolError> {
+        self.run_on(u32::MAX, n, body)
+    }
+
+    /// As [`ThreadPool::run`], on at most `most` threads.
+    ///
+    /// # Errors
+    /// As [`ThreadPool::run`].
+    pub fn run_on<F: Fn(Range<i64>, u32) + Sync>(
+        &self,
+        most: u32,
+        n: i64,
+        body: &F,
+    ) -> Result<(), PoolError> {
         let call = ClosureCall { body, panic: Mutex::new(None) };
         // SAFETY: `call_closure::<F>` takes a `ClosureCall<F>`, which is shared between threads
         // (F is Sync), outlives the loop, and catches panics.
         unsafe {
-            self.parallel_for(n, call_closure::<F>, (&raw const call).cast_mut().cast());
+            self.parallel_for(n, most, call_closure::<F>, (&raw const call).cast_mut().cast());
         }
         match call.panic.into_inner().unwrap_or_else(PoisonError::into_inner) {
             None => Ok(()),
@@ -528,7 +560,9 @@ impl ThreadPool {
 impl Drop for ThreadPool {
     fn drop(&mut self) {
         self.shared.state.0.fetch_or(SHUTDOWN, Ordering::SeqCst);
-        self.shared.lanes.iter().for_each(|lane| lane.0.wake());
+        self.shared.lanes.iter().for_each(|lane| {
+            lane.0.wake();
+        });
         for worker in self.workers.drain(..) {
             // Worker threads don't unwind: bodies are `extern "C"`.
             let _ = worker.join();
@@ -537,11 +571,17 @@ impl Drop for ThreadPool {
 }
 
 /// [`crate::abi::FnxParallelFor`] of a context made by [`ThreadPool::context`].
-unsafe extern "C" fn parallel_for_of_pool(ctx: *const FnxCtx, body: FnxBody, arg: *mut c_void, n: i64) {
+unsafe extern "C" fn parallel_for_of_pool(
+    ctx: *const FnxCtx,
+    body: FnxBody,
+    arg: *mut c_void,
+    n: i64,
+    most: u32,
+) {
     // SAFETY: the context is one made by `ThreadPool::context`, whose `data` is the pool's shared
     // state, alive as long as the pool.
     let shared = unsafe { &*(*ctx).data.cast::<Shared>() };
-    shared.parallel_for(body, arg, n);
+    shared.parallel_for(body, arg, n, most);
 }
 
 /// A closure as the argument of a loop body, and the first panic in it.

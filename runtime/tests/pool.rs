@@ -39,6 +39,59 @@ fn every_index_is_visited_once() {
 }
 
 #[test]
+fn no_more_threads_take_part_than_may() {
+    let pool = pool(4, Duration::from_micros(50), 4);
+    for most in [0, 1, 2, 3, 4, 9] {
+        for n in [1, 2, 100] {
+            let visits: Vec<_> = (0..n).map(|_| AtomicU32::new(0)).collect();
+            pool.run_on(most, n, &|part: Range<i64>, worker| {
+                assert!(worker < most.max(1));
+                part.for_each(|index| {
+                    visits[index as usize].fetch_add(1, Ordering::Relaxed);
+                });
+            })
+            .unwrap();
+            assert!(visits.iter().all(|count| count.load(Ordering::Relaxed) == 1), "{n} on {most}");
+        }
+    }
+}
+
+#[test]
+fn even_work_is_split_once_and_ends_in_short_chunks() {
+    let pool = pool(2, Duration::from_micros(50), 8);
+    let seen = Mutex::new(Vec::new());
+    pool.run(128, &|part: Range<i64>, _| seen.lock().unwrap().push(part)).unwrap();
+    let mut seen = seen.into_inner().unwrap();
+    seen.sort_unstable_by_key(|part| part.start);
+    assert_eq!(seen, [0..32, 32..48, 48..56, 56..64, 64..96, 96..112, 112..120, 120..128]);
+}
+
+#[test]
+fn spinning_workers_are_not_woken_and_parked_ones_are() {
+    let spinning = pool(2, Duration::from_secs(3600), 4);
+    let parking = pool(2, Duration::ZERO, 4);
+    for pool in [&spinning, &parking] {
+        for _ in 0..rounds(100) {
+            // Both threads take part, then the worker has time to park if it does.
+            let met = AtomicU32::new(0);
+            pool.run(2, &|_, _| {
+                met.fetch_add(1, Ordering::SeqCst);
+                while met.load(Ordering::SeqCst) < 2 {
+                    std::thread::yield_now();
+                }
+            })
+            .unwrap();
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    }
+    // With more threads than cores every worker parks.
+    if std::thread::available_parallelism().is_ok_and(|cores| cores.get() >= 2) {
+        assert_eq!(spinning.wakes(), 0);
+    }
+    assert!(parking.wakes() > 0);
+}
+
+#[test]
 fn huge_ranges_do_not_overflow() {
     for chunks in [1, 4] {
         let pool = pool(3, Duration::ZERO, chunks);

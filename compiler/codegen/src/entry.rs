@@ -39,9 +39,10 @@ use sizes::{SizeError, SizeId, Sizes};
 
 pub(crate) use code::{EntryIds, Unit, define};
 
-/// Element operations below which a call stays on the caller's thread: about what one thread does
-/// in the few microseconds that waking the others may cost.
-pub const FORK_THRESHOLD: i64 = 20_000;
+/// The least work of each thread that takes part in a call, nanoseconds: a call forks to as many threads
+/// as have that much, and stays on the caller's thread if it is enough for one only.
+pub const SHARE: i64 = 1 << SHARE_SHIFT;
+const SHARE_SHIFT: i64 = 12;
 
 /// Alignment of the parts of scratch, bytes.
 const ALIGN: i64 = fornax_runtime::abi::ALIGNMENT as i64;
@@ -64,7 +65,7 @@ struct CallSizes {
     scalars: Vec<SizeId>,
     /// Work items.
     items: SizeId,
-    /// Estimated element operations.
+    /// Estimated time on one thread, nanoseconds.
     work: SizeId,
 }
 

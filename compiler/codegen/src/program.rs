@@ -95,7 +95,7 @@ pub struct Call {
     pub buffers: Vec<Place>,
     /// One value a scalar argument of the kernel.
     pub scalars: Vec<Dim>,
-    /// Estimated number of element operations; decides whether the call is worth forking.
+    /// Estimated time on one thread, nanoseconds; decides how many threads the call is worth.
     pub work: Dim,
     /// For people: which operators it computes.
     pub label: String,

@@ -56,7 +56,7 @@ pub fn typical(graph: &Graph, d: &Dim) -> f64 {
 }
 
 /// Simple instructions that one operation is worth, on a whole vector.
-fn instructions(op: &Op) -> f64 {
+pub(crate) fn instructions(op: &Op) -> f64 {
     let wide = if op.dtype == DType::F64 { 2.0 } else { 1.0 };
     wide * match &op.inst {
         Inst::Const(_) | Inst::Arg(_) => 0.0,

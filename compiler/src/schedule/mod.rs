@@ -12,8 +12,10 @@ pub mod draft;
 mod emit;
 mod finish;
 mod maps;
+mod share;
 mod stores;
 pub mod tile;
+mod work;
 
 pub use cache::Cache;
 pub(crate) use finish::DETAIL;
@@ -51,7 +53,7 @@ pub struct Lowered {
     /// Operands whose memory the root may take over: each point reads only what it writes itself. The
     /// root is stored last, so no point reads behind its store, whichever other tensors it stores.
     pub in_place: Vec<ValueId>,
-    /// Estimated element operations of one run.
+    /// Estimated nanoseconds of one run on one thread.
     pub work: Dim,
     /// Bytes read and written, each element that is touched counted once.
     pub bytes: Dim,
@@ -61,13 +63,13 @@ pub struct Lowered {
 pub fn lower(graph: &Graph, group: &Group, machine: Machine) -> Result<Lowered, Refuse> {
     let (mut draft, mut ranges) = emit::emit(graph, group)?;
     axes::simplify_axes(&mut draft, &mut ranges);
-    let work = work(&draft);
     let bytes = bytes(graph, group, &draft);
     let dtype_of = |p: Place| match p {
         Place::Tensor(v) | Place::Local(v) | Place::Target(v) => graph.ty(v).dtype,
     };
     let mut done = finish::finish(&draft, &ranges, &dtype_of)?;
     tile::choose(&mut done.kernel, machine);
+    let work = work::work(&done.kernel, &done.scalars, &bytes, machine);
     let operand = |p: &Place| match p {
         Place::Tensor(v) => Operand::Tensor(*v),
         Place::Target(v) | Place::Local(v) => Operand::Target(*v),
@@ -82,13 +84,6 @@ pub fn lower(graph: &Graph, group: &Group, machine: Machine) -> Result<Lowered, 
         fornax_ir::kernel::verify::verify(&kernel)
     );
     Ok(Lowered { kernel, operands, scalars: done.scalars, in_place, work, bytes })
-}
-
-fn work(draft: &draft::DraftKernel) -> Dim {
-    let product = |axes: &[draft::DraftAxis]| axes.iter().fold(Dim::constant(1), |n, a| n * &a.extent);
-    let outer = product(&draft.outer);
-    let stages = draft.stages.iter().map(|s| product(&s.axes) * (s.ops.len() as i64));
-    stages.fold(Dim::constant(0), |a, b| a + b) * outer
 }
 
 fn bytes(graph: &Graph, group: &Group, draft: &draft::DraftKernel) -> Dim {

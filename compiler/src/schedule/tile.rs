@@ -2,6 +2,7 @@
 //! tile's rows, in which order the loops run, and what is shared out among threads.
 
 use super::const_extent;
+use super::share::share_out;
 use crate::Machine;
 use fornax_ir::dtype::DType;
 use fornax_ir::kernel::{
@@ -11,8 +12,6 @@ use fornax_ir::kernel::{
 
 /// Stands for an extent known only at run time.
 const TYPICAL: i64 = 128;
-/// Elements of a pointwise kernel in one work item.
-const POINTWISE_ITEM: i64 = 8192;
 
 /// Fills in `kernel.schedule`.
 pub fn choose(kernel: &mut Kernel, machine: Machine) {
@@ -270,27 +269,4 @@ fn balanced(extent: i64, most: u32, vecs: u32) -> u32 {
     let tile = |rows: i64| if rows == 0 { 0 } else { (rows * i64::from(vecs)).max(8) + i64::from(vecs) };
     let time = |rows: i64| extent / rows * tile(rows) + tile(extent % rows);
     (1..=i64::from(most)).min_by_key(|&r| (time(r), -r)).unwrap_or(1) as u32
-}
-
-/// Work items of a kernel of one stage: whole tiles, outermost axes first.
-fn share_out(kernel: &Kernel, schedule: &StageSchedule) -> Vec<(AxisId, i64)> {
-    let stage = &kernel.stages[0];
-    let parallel: Vec<AxisId> = (0..stage.axes.len() as AxisId)
-        .filter(|a| stage.axes[*a as usize].kind == AxisKind::Parallel)
-        .collect();
-    let vector = schedule.vector.map(|v| v.0);
-    let mut items = vec![];
-    for &a in &parallel {
-        let only = parallel.len() == 1;
-        let rows = schedule.rows.filter(|r| r.0 == a).map_or(1, |r| r.1 as i64);
-        if Some(a) == vector {
-            if only {
-                let chunk = if accumulation(stage).is_some() { 64 } else { POINTWISE_ITEM };
-                items.push((a, chunk));
-            }
-        } else {
-            items.push((a, rows));
-        }
-    }
-    items
 }

@@ -92,15 +92,43 @@ impl Driver<'_> {
         b.switch_to_block(entry);
         let params: Vec<Value> = b.block_params(entry).to_vec();
         let mut pos = self.arguments(b, params[0], params[3]);
-        let (begin, end) = (params[1], params[2]);
         let outer: Vec<AxisId> =
             if self.plans.len() == 1 { Vec::new() } else { (0..self.kernel.outer.len() as AxisId).collect() };
-        counted(b, begin, end, |b, item| {
-            self.chunks(b, &mut pos, item);
-            self.outer(b, &mut pos, &outer)
-        })?;
+        self.items(b, &mut pos, params[1], params[2], &outer)?;
         b.ins().return_(&[]);
         Ok(())
+    }
+
+    /// Runs work items `begin..end`: neighbouring chunks of the last shared axis as one range, inside a
+    /// loop over the chunks of the others.
+    fn items(
+        &mut self,
+        b: &mut FunctionBuilder<'_>,
+        pos: &mut Position,
+        begin: Value,
+        end: Value,
+        outer: &[AxisId],
+    ) -> Result<(), String> {
+        let shared = &self.kernel.schedule.parallel;
+        let Some((&last, others)) = shared.split_last() else { return self.outer(b, pos, outer) };
+        if others.is_empty() {
+            self.range(b, pos, last, begin, end);
+            return self.outer(b, pos, outer);
+        }
+        let chunks = self.chunks(b, pos, last);
+        let first = b.ins().udiv(begin, chunks);
+        let up = b.ins().iadd(end, chunks);
+        let up = b.ins().iadd_imm_s(up, -1);
+        let past = b.ins().udiv(up, chunks);
+        counted(b, first, past, |b, number| {
+            self.numbers(b, pos, others, number);
+            let before = b.ins().imul(number, chunks);
+            let (from, to) = (b.ins().isub(begin, before), b.ins().isub(end, before));
+            let zero = b.ins().iconst(types::I64, 0);
+            let (from, to) = (b.ins().smax(from, zero), b.ins().smin(to, chunks));
+            self.range(b, pos, last, from, to);
+            self.outer(b, pos, outer)
+        })
     }
 
     /// Loads the block's words and places the locals.
@@ -129,33 +157,56 @@ impl Driver<'_> {
         pos
     }
 
-    /// The ranges of the chunked axes in work item number `item`.
-    fn chunks(&self, b: &mut FunctionBuilder<'_>, pos: &mut Position, item: Value) {
-        let parallel = &self.kernel.schedule.parallel;
-        let mut rest = item;
-        for (i, &(axis, chunk)) in parallel.iter().enumerate().rev() {
-            let extent = pos.size(b, self.kernel.axis(0, axis).extent);
+    /// How many chunks a shared axis has, at least 1.
+    fn chunks(&self, b: &mut FunctionBuilder<'_>, pos: &Position, (axis, chunk): (AxisId, i64)) -> Value {
+        match self.kernel.axis(0, axis).extent {
+            Size::Const(n) => b.ins().iconst(types::I64, ((n + chunk - 1) / chunk).max(1)),
+            Size::Arg(n) => {
+                let up = b.ins().iadd_imm_s(pos.scalars[n as usize], chunk - 1);
+                let by = b.ins().iconst(types::I64, chunk);
+                let chunks = b.ins().udiv(up, by);
+                let one = b.ins().iconst(types::I64, 1);
+                b.ins().umax(chunks, one)
+            }
+        }
+    }
+
+    /// The range that chunks `from..to` of a shared axis make.
+    fn range(
+        &self,
+        b: &mut FunctionBuilder<'_>,
+        pos: &mut Position,
+        (axis, chunk): (AxisId, i64),
+        from: Value,
+        to: Value,
+    ) {
+        let extent = pos.size(b, self.kernel.axis(0, axis).extent);
+        let start = b.ins().imul_imm_s(from, chunk);
+        let end = b.ins().imul_imm_s(to, chunk);
+        let end = b.ins().smin(end, extent);
+        pos.share(axis, (start, end), chunk);
+    }
+
+    /// The ranges of shared axes in their chunks number `number`, row-major.
+    fn numbers(
+        &self,
+        b: &mut FunctionBuilder<'_>,
+        pos: &mut Position,
+        shared: &[(AxisId, i64)],
+        number: Value,
+    ) {
+        let mut rest = number;
+        for (i, &axis) in shared.iter().enumerate().rev() {
             let number = if i == 0 {
                 rest
             } else {
-                let chunks = match self.kernel.axis(0, axis).extent {
-                    Size::Const(n) => b.ins().iconst(types::I64, ((n + chunk - 1) / chunk).max(1)),
-                    Size::Arg(_) => {
-                        let up = b.ins().iadd_imm_s(extent, chunk - 1);
-                        let by = b.ins().iconst(types::I64, chunk);
-                        let chunks = b.ins().udiv(up, by);
-                        let one = b.ins().iconst(types::I64, 1);
-                        b.ins().umax(chunks, one)
-                    }
-                };
+                let chunks = self.chunks(b, pos, axis);
                 let number = b.ins().urem(rest, chunks);
                 rest = b.ins().udiv(rest, chunks);
                 number
             };
-            let start = b.ins().imul_imm_s(number, chunk);
-            let end = b.ins().iadd_imm_s(start, chunk);
-            let end = b.ins().smin(end, extent);
-            pos.ranges[axis as usize] = Some((start, end));
+            let next = b.ins().iadd_imm_s(number, 1);
+            self.range(b, pos, axis, number, next);
         }
     }
 

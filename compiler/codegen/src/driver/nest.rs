@@ -179,14 +179,14 @@ impl Nest<'_, '_> {
     fn choices(&self, axis: AxisId) -> Vec<(Tile, i64)> {
         let tile = self.tile;
         let extent = self.plan.extent(axis).as_const();
-        let whole = self.pos.ranges[axis as usize].is_none();
         let conds = (0..self.plan.conds.count())
             .any(|c| self.known[c].is_none() && self.plan.split(c, axis) != Split::No);
-        // With a constant range and no borders the remainder is known.
-        let known = extent.filter(|_| whole && !conds);
+        // With a constant extent, whole steps and no borders the remainder is known.
+        let known = |points: i64| extent.filter(|_| self.pos.keeps_steps(axis, points) && !conds);
         let mut choices = Vec::new();
         if let Some((_, rows)) = self.plan.rows.filter(|r| r.0 == axis) {
             let mut sizes = vec![rows];
+            let known = known(i64::from(rows));
             match known {
                 Some(n) => sizes.push((n.max(0) % i64::from(rows)) as u32),
                 None if rows >= 4 => sizes.extend([rows / 2, 1]),
@@ -198,6 +198,7 @@ impl Nest<'_, '_> {
             self.plan.vector.filter(|v| v.0 == axis && self.plan.mode != Mode::Along)
         {
             let width = i64::from(vecs * lanes);
+            let known = known(width);
             let mut sizes = if self.plan.partial { vec![] } else { vec![vecs] };
             match known {
                 _ if self.plan.partial => choices = self.parts(known, (vecs, lanes)),

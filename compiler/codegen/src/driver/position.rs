@@ -14,8 +14,10 @@ pub(super) struct Position {
     pub flag: Value,
     /// The present point of each axis (of a tile, its first); 0 where none is set.
     pub axes: Vec<Option<Value>>,
-    /// Ranges of chunked axes; others run over their extent.
-    pub ranges: Vec<Option<(Value, Value)>>,
+    /// Ranges of shared axes; others run over their extent.
+    ranges: Vec<Option<(Value, Value)>>,
+    /// What the bounds of these ranges are multiples of, but for the axis's end; 0 for whole axes.
+    chunks: Vec<i64>,
 }
 
 impl Position {
@@ -29,7 +31,19 @@ impl Position {
             flag,
             axes: vec![None; axes],
             ranges: vec![None; axes],
+            chunks: vec![0; axes],
         }
+    }
+
+    /// Restricts an axis to a range whose start is a multiple of `chunk`, and whose end is one or the axis's.
+    pub fn share(&mut self, axis: AxisId, range: (Value, Value), chunk: i64) {
+        self.ranges[axis as usize] = Some(range);
+        self.chunks[axis as usize] = chunk;
+    }
+
+    /// Whether the loop over an axis, in steps of so many points, leaves over what it would of the whole axis.
+    pub fn keeps_steps(&self, axis: AxisId, points: i64) -> bool {
+        self.chunks[axis as usize] % points.max(1) == 0
     }
 
     /// The value of a size.

@@ -11,7 +11,7 @@ use cranelift_module::{FuncId, Linkage, Module};
 use fornax_runtime::abi::{ABI_VERSION, FNX_CANCELLED, FNX_DIMS, FNX_OK, FNX_SHAPE};
 
 use super::sizes::{Emitter, floor_div_body};
-use super::{FORK_THRESHOLD, GuardSizes, Layout, run, segment};
+use super::{GuardSizes, Layout, SHARE_SHIFT, run, segment};
 use crate::block::ScratchLayout;
 use crate::error::{Error, LinkError};
 use crate::program::{GuardKind, Program, Step};
@@ -152,7 +152,7 @@ impl Functions<'_> {
         let signature = self.signature(&[ptr, ptr, ptr, I64, I64, I64], Some(I32));
         let dispatch = self.declare("dispatch", Linkage::Local, &signature)?;
         let kernel_signature = self.signature(&[ptr, I64, I64, I32], None);
-        let parallel_for = self.signature(&[ptr, ptr, ptr, I64], None);
+        let parallel_for = self.signature(&[ptr, ptr, ptr, I64, I32], None);
         let after_kernel = self.signature(&[ptr, I32], None);
         self.build(dispatch, |_, b| {
             dispatch_body(b, [kernel_signature, parallel_for, after_kernel]);
@@ -333,18 +333,18 @@ fn dispatch_body(b: &mut FunctionBuilder<'_>, [kernel_sig, parallel_sig, after_s
 
     b.switch_to_block(poll);
     let threads = b.ins().load(I64, flags, frame, frame::THREADS);
-    let many = b.ins().icmp_imm_s(IntCC::SignedGreaterThan, threads, 1);
-    let several = b.ins().icmp_imm_s(IntCC::SignedGreaterThan, items, 1);
-    let worth = b.ins().icmp_imm_s(IntCC::SignedGreaterThanOrEqual, work, FORK_THRESHOLD);
-    let forks = b.ins().band(many, several);
-    let forks = b.ins().band(forks, worth);
+    let shares = b.ins().sshr_imm_u(work, SHARE_SHIFT);
+    let most = b.ins().smin(threads, shares);
+    let least = b.ins().smin(most, items);
+    let forks = b.ins().icmp_imm_s(IntCC::SignedGreaterThan, least, 1);
     b.ins().brif(forks, fork, &[], serial, &[]);
 
     b.switch_to_block(fork);
     let ctx = b.ins().load(ptr, flags, frame, frame::CTX);
     let parallel_for = b.ins().load(ptr, flags, frame, frame::PARALLEL_FOR);
     let sig = b.import_signature(parallel_sig);
-    b.ins().call_indirect(sig, parallel_for, &[ctx, kernel, block, items]);
+    let most = b.ins().ireduce(I32, most);
+    b.ins().call_indirect(sig, parallel_for, &[ctx, kernel, block, items, most]);
     b.ins().jump(done, &[]);
 
     b.switch_to_block(serial);

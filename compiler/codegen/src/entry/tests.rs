@@ -327,11 +327,11 @@ fn the_context_is_told_of_calls_and_cancels_between_them() {
 }
 
 thread_local! {
-    static LOOPS: RefCell<Vec<i64>> = const { RefCell::new(Vec::new()) };
+    static LOOPS: RefCell<Vec<(i64, u32)>> = const { RefCell::new(Vec::new()) };
 }
 
-unsafe extern "C" fn serial_loop(_: *const FnxCtx, body: FnxBody, arg: *mut c_void, n: i64) {
-    LOOPS.with_borrow_mut(|loops| loops.push(n));
+unsafe extern "C" fn serial_loop(_: *const FnxCtx, body: FnxBody, arg: *mut c_void, n: i64, most: u32) {
+    LOOPS.with_borrow_mut(|loops| loops.push((n, most)));
     // SAFETY: the arguments are those of a parallel loop over 0..n.
     unsafe { body(arg, 0, n, 0) };
 }
@@ -348,11 +348,17 @@ fn only_calls_with_work_for_several_threads_fork() {
         LOOPS.take()
     };
     // The work of a call is 1000 n.
-    let few = FORK_THRESHOLD / 1000 - 2;
-    assert!(run(few, &ctx).is_empty());
-    assert_eq!(run(few + 2, &ctx), [few + 2; 3]);
-    assert!(run(few + 2, &FnxCtx { max_threads: 1, ..ctx }).is_empty());
-    assert!(run(few + 2, &FnxCtx { parallel_for: None, ..ctx }).is_empty());
+    let two = 2 * (SHARE / 1000 + 1);
+    assert!(run(SHARE / 1000, &ctx).is_empty());
+    assert_eq!(run(two, &ctx), [(two, 2); 3]);
+    assert!(run(two, &FnxCtx { max_threads: 1, ..ctx }).is_empty());
+    assert!(run(two, &FnxCtx { parallel_for: None, ..ctx }).is_empty());
+    // As many threads as have work enough, and no more than there are.
+    let ctx = FnxCtx { max_threads: 8, ..ctx };
+    for (shares, most) in [(2, 2), (3, 3), (7, 7), (8, 8), (100, 8)] {
+        let n = shares * SHARE / 1000 / 2 * 2 + 2;
+        assert_eq!(run(n, &ctx), [(n, most); 3]);
+    }
 }
 
 #[test]

@@ -1,0 +1,230 @@
+//! Which axes of a kernel threads share, and in which pieces.
+//!
+//! A thread takes neighbouring work items, so the first shared axis is the one that is divided: each
+//! thread reads the parts of the operands that walk it, and all of the others. For a product of few
+//! rows and large weights that is the axis of the weights' columns, for one of many rows the rows. Pieces
+//! are whole register tiles. Nothing here depends on the number of threads, and no result on the pieces.
+
+use super::const_extent;
+use fornax_ir::kernel::{Affine, AxisId, AxisKind, Buf, IndexVar, Inst, Kernel, Size, StageSchedule};
+
+/// Stands for an extent known only at run time.
+const TYPICAL: i64 = 128;
+/// Points of a vector axis that stay together: whole register tiles of every target, whole cache lines.
+const RUN: i64 = 64;
+/// Points of the only axis of a stage without accumulations that stay together.
+const LONG_RUN: i64 = 512;
+/// Numbers of threads that divisions are compared for.
+const THREADS: [i64; 2] = [2, 4];
+/// Picoseconds of one element's instruction, in vectors.
+const INSTRUCTION: f64 = 8.0;
+/// Picoseconds to bring a byte from a cache that threads share.
+const BYTE: f64 = 12.0;
+/// By how much a division along one axis may be slower than one along two, whose outer loop runs over
+/// pieces instead of in the order that suits the tile.
+const SIMPLER: f64 = 1.03;
+
+/// A parallel axis that can be divided.
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    axis: AxisId,
+    extent: i64,
+    /// Points of a piece.
+    chunk: i64,
+}
+
+impl Candidate {
+    fn pieces(&self) -> i64 {
+        (self.extent + self.chunk - 1) / self.chunk
+    }
+}
+
+/// What dividing a stage is judged by.
+struct Division<'k> {
+    kernel: &'k Kernel,
+    /// Picoseconds of all instructions.
+    compute: f64,
+    /// Index and bytes an element of each load from a buffer.
+    loads: Vec<(&'k Affine, f64)>,
+}
+
+/// Work items of a kernel of one stage without outer axes: the axis to divide first, and its pieces.
+pub(super) fn share_out(kernel: &Kernel, schedule: &StageSchedule) -> Vec<(AxisId, i64)> {
+    let stage = &kernel.stages[0];
+    let accumulates = stage.body.iter().any(|op| matches!(op.inst, Inst::Accumulate { .. }));
+    let parallel: Vec<AxisId> = (0..stage.axes.len() as AxisId)
+        .filter(|a| stage.axes[*a as usize].kind == AxisKind::Parallel)
+        .collect();
+    let chunk = |a: AxisId| match (schedule.vector, schedule.rows) {
+        (Some((v, _)), _) if v == a && !accumulates && parallel.len() == 1 => LONG_RUN,
+        (Some((v, _)), _) if v == a => RUN,
+        (_, Some((r, rows))) if r == a => i64::from(rows),
+        _ => 1,
+    };
+    let all = parallel.iter().map(|&axis| {
+        let extent = const_extent(stage.axes[axis as usize].extent, TYPICAL);
+        Candidate { axis, extent, chunk: chunk(axis) }
+    });
+    // An axis of unknown extent may turn out long.
+    let long = |c: &Candidate| c.pieces() > 1 || stage.axes[c.axis as usize].extent.as_const().is_none();
+    let candidates: Vec<Candidate> = all.filter(long).collect();
+    let division = Division::of(kernel);
+    let mut best: Option<(f64, Vec<Candidate>)> = None;
+    let singles = candidates.iter().map(|c| vec![*c]);
+    let pairs = candidates.iter().flat_map(|a| {
+        candidates.iter().filter(|b| b.axis != a.axis).map(|b| vec![*a, *b]).collect::<Vec<_>>()
+    });
+    for choice in singles.chain(pairs) {
+        let simpler = if choice.len() == 1 { 1.0 } else { SIMPLER };
+        let time = division.time(&choice) * simpler;
+        if best.as_ref().is_none_or(|b| time < b.0) {
+            best = Some((time, choice));
+        }
+    }
+    best.map_or(vec![], |(_, choice)| choice.iter().map(|c| (c.axis, c.chunk)).collect())
+}
+
+impl<'k> Division<'k> {
+    fn of(kernel: &'k Kernel) -> Self {
+        let stage = &kernel.stages[0];
+        let end = stage.body.iter().rposition(|op| matches!(op.inst, Inst::Accumulate { .. }));
+        let product = |inside: bool| {
+            let counted = stage.axes.iter().filter(|a| inside || a.kind != AxisKind::Reduce);
+            counted.map(|a| const_extent(a.extent, TYPICAL) as f64).product::<f64>()
+        };
+        let computes = |k: usize| {
+            !matches!(stage.body[k].inst, Inst::Const(_) | Inst::Arg(_) | Inst::Axis(_) | Inst::Load { .. })
+        };
+        let each = |k: usize| if computes(k) { product(end.is_some_and(|end| k <= end)) } else { 0.0 };
+        let loads = stage.body.iter().filter_map(|op| match &op.inst {
+            Inst::Load { src: Buf::Arg(_), at, .. } => Some((at, op.dtype.bytes() as f64)),
+            _ => None,
+        });
+        let compute = (0..stage.body.len()).map(each).sum::<f64>() * INSTRUCTION;
+        Division { kernel, compute, loads: loads.collect() }
+    }
+
+    /// Picoseconds of the thread with most to do, over the numbers of threads together.
+    fn time(&self, choice: &[Candidate]) -> f64 {
+        THREADS.iter().map(|&threads| self.time_on(choice, threads)).sum()
+    }
+
+    fn time_on(&self, choice: &[Candidate], threads: i64) -> f64 {
+        let items: i64 = choice.iter().map(Candidate::pieces).product();
+        let most = (items + threads - 1) / threads;
+        // A thread's neighbouring items: whole axes from the inside, pieces of the first that is larger.
+        let mut left = most;
+        let mut parts: Vec<(AxisId, f64)> = vec![];
+        for c in choice.iter().rev() {
+            let taken = left.min(c.pieces()).max(1);
+            parts.push((c.axis, ((taken * c.chunk) as f64).min(c.extent as f64)));
+            left = (left + c.pieces() - 1) / c.pieces().max(1);
+        }
+        let bytes: f64 = self.loads.iter().map(|(at, bytes)| self.elements(at, &parts) * bytes).sum();
+        self.compute * most as f64 / items.max(1) as f64 + bytes * BYTE
+    }
+
+    /// About how many elements an access touches, where some axes are restricted to so many points.
+    fn elements(&self, at: &Affine, parts: &[(AxisId, f64)]) -> f64 {
+        let (mut points, mut span) = (1.0f64, Some(1.0f64));
+        for (var, stride) in &at.terms {
+            let IndexVar::Axis(a) = var else {
+                // A value may be anything: every point has its element.
+                return self.all_points(parts);
+            };
+            let whole = const_extent(self.kernel.axis(0, *a).extent, TYPICAL) as f64;
+            let extent = parts.iter().find(|p| p.0 == *a).map_or(whole, |p| p.1);
+            points *= extent;
+            span = match (span, stride) {
+                (Some(span), Size::Const(s)) => {
+                    Some(span + s.unsigned_abs() as f64 * (extent - 1.0).max(0.0))
+                }
+                _ => None,
+            };
+        }
+        span.map_or(points, |span| span.min(points))
+    }
+
+    fn all_points(&self, parts: &[(AxisId, f64)]) -> f64 {
+        let stage = &self.kernel.stages[0];
+        let extent = |(a, axis): (usize, &fornax_ir::kernel::Axis)| {
+            let whole = const_extent(axis.extent, TYPICAL) as f64;
+            parts.iter().find(|p| p.0 as usize == a).map_or(whole, |p| p.1)
+        };
+        stage.axes.iter().enumerate().map(extent).product()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lower;
+    use super::*;
+    use crate::Machine;
+    use crate::plan::Group;
+    use fornax_ir::graph::text::parse;
+
+    /// The pieces of the kernel of a graph's last value: extent of each shared axis, and points of a piece.
+    fn pieces(lines: &[&str]) -> Vec<(Size, i64)> {
+        let text = format!("graph \"g\" {{\n{}\n}}\n", lines.join("\n"));
+        let graph = parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+        let kernel = lower(&graph, &Group::new(graph.outputs[0].value), Machine::PORTABLE).unwrap().kernel;
+        kernel.schedule.parallel.iter().map(|p| (kernel.axis(0, p.0).extent, p.1)).collect()
+    }
+
+    fn product(m: &str, k: i64, n: i64) -> Vec<(Size, i64)> {
+        pieces(&[
+            &format!("%0: f32[{m}, {k}] = input \"x\""),
+            &format!("%1: f32[{k}, {n}] = input \"w\""),
+            &format!("%2: f32[{m}, {n}] = dot %0, %1 batch [] contract [1:0]"),
+            "output \"y\" %2",
+        ])
+    }
+
+    #[test]
+    fn the_operand_that_is_larger_is_divided() {
+        // Few rows and large weights, then many rows and small ones.
+        assert_eq!(product("128", 768, 3072)[0].0, Size::Const(3072));
+        assert_eq!(product("1", 784, 512)[0].0, Size::Const(512));
+        assert_eq!(product("3136", 64, 64)[0].0, Size::Const(3136));
+        assert_eq!(product("n", 64, 48)[0].0, Size::Arg(0));
+    }
+
+    #[test]
+    fn pieces_are_even_for_two_threads_and_enough_for_four() {
+        for (m, k, n) in [(128, 768, 768), (64, 784, 512), (49, 2048, 512), (196, 192, 768), (784, 512, 128)]
+        {
+            let pieces = product(&m.to_string(), k, n);
+            let items: i64 = pieces
+                .iter()
+                .map(|(extent, chunk)| (extent.as_const().unwrap() + chunk - 1) / chunk)
+                .product();
+            for threads in [2, 4] {
+                let most = (items + threads - 1) / threads * threads;
+                assert!(most as f64 <= 1.1 * items as f64, "{m}x{k}x{n}: {pieces:?} on {threads} threads");
+            }
+        }
+    }
+
+    #[test]
+    fn batches_are_divided_before_what_is_inside_them() {
+        let pieces = pieces(&[
+            "%0: f32[12, 128, 64] = input \"x\"",
+            "%1: f32[12, 64, 128] = input \"w\"",
+            "%2: f32[12, 128, 128] = dot %0, %1 batch [0:0] contract [2:1]",
+            "output \"y\" %2",
+        ]);
+        assert_eq!(pieces[0], (Size::Const(12), 1));
+    }
+
+    #[test]
+    fn a_pointwise_kernel_has_long_pieces() {
+        let lines =
+            |shape: &str| [format!("%0: f32[{shape}] = input \"x\""), format!("%1: f32[{shape}] = exp %0")];
+        for shape in ["4096, 1024", "n, 7"] {
+            let [x, y] = lines(shape);
+            let pieces = pieces(&[&x, &y, "output \"y\" %1"]);
+            assert_eq!(pieces.len(), 1);
+            assert_eq!(pieces[0].1, LONG_RUN);
+        }
+    }
+}
