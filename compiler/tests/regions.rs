@@ -3,6 +3,7 @@
 
 mod support;
 
+use fornax_compiler::codegen::entry::SHARE;
 use fornax_compiler::{Optimizer, Options, interp, lower};
 use fornax_ir::graph::builder::ScanOperands;
 use fornax_ir::graph::verify::verify;
@@ -297,10 +298,10 @@ fn loops_share_their_kernels_among_threads() {
     let looped = b.while_loop(cond.finish(), body.finish(), &[scanned[0], more], &[]).unwrap();
     b.output("last", looped[0]);
     b.output("all", scanned[1]);
-    let args = [noise(&[3, 40, 64], 1), noise(&[40, 64], 2), Literal::scalar(2i64)];
+    let args = [noise(&[3, 200, 64], 1), noise(&[200, 64], 2), Literal::scalar(2i64)];
     let g = b.finish();
     let work = lower(g.clone(), &Options::default()).unwrap().program.calls[0].work.clone();
-    assert!(work.eval_symbols(&|s| Some(if s == "n" { 40 } else { 3 })).unwrap() > 100_000);
+    assert!(work.eval_symbols(&|s| Some(if s == "n" { 200 } else { 3 })).unwrap() > 4 * SHARE);
     agree("recurrent", &g, &args, true);
 }
 

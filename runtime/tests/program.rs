@@ -96,7 +96,7 @@ unsafe extern "C" fn run(args: *const FnxArgs) -> i32 {
             if !ctx.cancel.is_null() && (*ctx.cancel).load(Ordering::Relaxed) != 0 {
                 return FNX_CANCELLED;
             }
-            parallel_for(ctx, rows, (&raw mut block).cast(), n);
+            parallel_for(ctx, rows, (&raw mut block).cast(), n, ctx.max_threads);
         }
         FNX_OK
     }

@@ -6,12 +6,13 @@
 //! are whole register tiles. Nothing here depends on the number of threads, and no result on the pieces.
 
 use super::const_extent;
+use crate::Machine;
 use fornax_ir::kernel::{Affine, AxisId, AxisKind, Buf, IndexVar, Inst, Kernel, Size, StageSchedule};
 
 /// Stands for an extent known only at run time.
 const TYPICAL: i64 = 128;
-/// Points of a vector axis that stay together: whole register tiles of every target, whole cache lines.
-const RUN: i64 = 64;
+/// Least number of points of a vector axis that stay together: a cache line of 32-bit elements.
+const RUN: i64 = 16;
 /// Points of the only axis of a stage without accumulations that stay together.
 const LONG_RUN: i64 = 512;
 /// Numbers of threads that divisions are compared for.
@@ -49,7 +50,7 @@ struct Division<'k> {
 }
 
 /// Work items of a kernel of one stage without outer axes: the axis to divide first, and its pieces.
-pub(super) fn share_out(kernel: &Kernel, schedule: &StageSchedule) -> Vec<(AxisId, i64)> {
+pub(super) fn share_out(kernel: &Kernel, schedule: &StageSchedule, machine: Machine) -> Vec<(AxisId, i64)> {
     let stage = &kernel.stages[0];
     let accumulates = stage.body.iter().any(|op| matches!(op.inst, Inst::Accumulate { .. }));
     let parallel: Vec<AxisId> = (0..stage.axes.len() as AxisId)
@@ -57,7 +58,10 @@ pub(super) fn share_out(kernel: &Kernel, schedule: &StageSchedule) -> Vec<(AxisI
         .collect();
     let chunk = |a: AxisId| match (schedule.vector, schedule.rows) {
         (Some((v, _)), _) if v == a && !accumulates && parallel.len() == 1 => LONG_RUN,
-        (Some((v, _)), _) if v == a => RUN,
+        (Some((v, vecs)), _) if v == a => {
+            let tile = i64::from(vecs.max(1)) * machine.lanes();
+            (RUN + tile - 1) / tile * tile
+        }
         (_, Some((r, rows))) if r == a => i64::from(rows),
         _ => 1,
     };
@@ -121,7 +125,8 @@ impl<'k> Division<'k> {
             left = (left + c.pieces() - 1) / c.pieces().max(1);
         }
         let bytes: f64 = self.loads.iter().map(|(at, bytes)| self.elements(at, &parts) * bytes).sum();
-        self.compute * most as f64 / items.max(1) as f64 + bytes * BYTE
+        let all: f64 = choice.iter().map(|c| c.extent as f64).product();
+        self.compute * points(choice, most) / all.max(1.0) + bytes * BYTE
     }
 
     /// About how many elements an access touches, where some axes are restricted to so many points.
@@ -153,6 +158,16 @@ impl<'k> Division<'k> {
         };
         stage.axes.iter().enumerate().map(extent).product()
     }
+}
+
+/// Points of the first `items` pieces, row-major.
+fn points(axes: &[Candidate], items: i64) -> f64 {
+    let Some((first, inner)) = axes.split_first() else { return 1.0 };
+    let inner_items: i64 = inner.iter().map(Candidate::pieces).product();
+    let inner_points: f64 = inner.iter().map(|c| c.extent as f64).product();
+    let (full, rest) = (items / inner_items, items % inner_items);
+    let rest = if rest == 0 { 0.0 } else { first.chunk.min(first.extent) as f64 * points(inner, rest) };
+    (full * first.chunk).min(first.extent) as f64 * inner_points + rest
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ const TYPICAL: i64 = 128;
 pub fn choose(kernel: &mut Kernel, machine: Machine) {
     let stages: Vec<StageSchedule> = (0..kernel.stages.len()).map(|s| stage(kernel, s, machine)).collect();
     let parallel = if kernel.outer.is_empty() && kernel.stages.len() == 1 {
-        share_out(kernel, &stages[0])
+        share_out(kernel, &stages[0], machine)
     } else {
         kernel
             .outer

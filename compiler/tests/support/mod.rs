@@ -65,7 +65,7 @@ pub fn on_kernels(
     }
 }
 
-/// Compiles for the weakest and the native CPU, runs on one thread and two, and compares.
+/// Compiles for the weakest and the native CPU, runs on one to four threads, and compares.
 pub fn native(name: &str, lowered: Lowered, dims: &[i64], args: &[Literal], want: &graph::interp::Outcome) {
     let target = Target::host(Cpu::Native).unwrap();
     let compiled = lowered
@@ -73,7 +73,7 @@ pub fn native(name: &str, lowered: Lowered, dims: &[i64], args: &[Literal], want
         .unwrap_or_else(|e| panic!("{name}: {e}"));
     assert_eq!(compiled.code.external_symbols, Vec::<String>::new(), "{name}");
     let mut first: Option<Vec<Vec<u8>>> = None;
-    for threads in [1, 2] {
+    for threads in 1..=4 {
         let pool = Arc::new(ThreadPool::new(threads).unwrap());
         let options = InstanceOptions {
             pool,
