@@ -65,6 +65,14 @@ impl<'m> NodeCx<'_, 'm> {
                 .map_err(|_| self.bad(format!("attribute '{name}' is no UTF-8 text"))),
         }
     }
+    /// A list of texts.
+    pub(crate) fn texts(&self, name: &str) -> Result<Option<Vec<&'m str>>> {
+        let Some(a) = self.typed(name, AttributeType::Strings)? else { return Ok(None) };
+        let text = |s: &'m bytes::Bytes| {
+            std::str::from_utf8(s).map_err(|_| self.bad(format!("attribute '{name}' is no UTF-8 text")))
+        };
+        a.strings.iter().map(text).collect::<Result<_>>().map(Some)
+    }
     /// A list of integers with one entry per axis, all at least `least`; absent means `default` everywhere.
     pub(crate) fn per_axis(&self, name: &str, axes: usize, default: i64, least: i64) -> Result<Vec<i64>> {
         let Some(list) = self.ints(name)? else { return Ok(vec![default; axes]) };

@@ -78,6 +78,7 @@ pub(crate) static TABLE: &[Row] = &[
     row("IsInf", 10, elementwise::is_inf),
     row("IsNaN", 9, |cx| elementwise::unary(cx, UnaryOp::IsNan)),
     row("LRN", 1, norm::lrn),
+    row("LSTM", 7, recurrent::lstm),
     row("LayerNormalization", 17, norm::layer_norm),
     row("LeakyRelu", 1, activation::leaky_relu),
     row("Less", 1, |cx| elementwise::compare(cx, CompareOp::Lt)),

@@ -51,6 +51,14 @@ pub fn text(name: &str, s: &str) -> AttributeProto {
         ..Default::default()
     }
 }
+pub fn texts(name: &str, list: &[&str]) -> AttributeProto {
+    AttributeProto {
+        name: name.into(),
+        strings: list.iter().map(|s| Bytes::copy_from_slice(s.as_bytes())).collect(),
+        r#type: AttributeType::Strings as i32,
+        ..Default::default()
+    }
+}
 pub fn graph_attr(name: &str, g: GraphProto) -> AttributeProto {
     AttributeProto {
         name: name.into(),

@@ -5,5 +5,6 @@ mod bad_models;
 mod build;
 mod operators;
 mod opsets;
+mod recurrent;
 mod structure;
 mod trained;
