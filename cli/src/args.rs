@@ -100,8 +100,12 @@ impl RunArgs {
     bytes_moved       bytes that all kernels of a run read and write\n  \
     arena_bytes       working memory of a run\n  \
     weights_bytes     weights resident in the compiled program\n  \
+    bare_rss_bytes    the same before the model was opened\n  \
     peak_rss_bytes    most physical memory the command had at once (VmHWM); 0 where unknown\n  \
     version           version of fornax\n\n\
+    --serve prints one JSON object with these keys, less those of measured runs, when the first run is done. Then it\n\
+    answers each line `run N` of stdin with one line: the milliseconds of N runs in a row, as a JSON array. It ends\n\
+    with stdin. So several programs that do so can be measured in turns.\n\n\
     Example: fornax bench model.onnx --dim batch=8 --threads 2 --json")]
 pub struct BenchArgs {
     #[command(flatten)]
@@ -109,6 +113,9 @@ pub struct BenchArgs {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+    /// Measure what stdin asks for: answer each line `run N` with the latencies of N runs
+    #[arg(long, conflicts_with = "json")]
+    pub serve: bool,
 }
 
 #[derive(Args, Debug)]

@@ -1,9 +1,10 @@
 //! `fornax bench`.
 
+use std::io::BufRead;
 use std::time::{Duration, Instant};
 
 use fornax::{Backend, Model, Tensor};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::args::BenchArgs;
 use crate::failure::Failure;
@@ -15,6 +16,9 @@ const WARM_UP: Duration = Duration::from_millis(200);
 const MEASURE: Duration = Duration::from_secs(2);
 /// At least so many runs are measured, however long they take, and at most so many.
 const RUNS: std::ops::RangeInclusive<usize> = 5..=10_000;
+
+/// Most runs that one line of stdin asks for.
+const MOST_ASKED: usize = 1_000_000;
 
 /// Latencies of the measured runs, in milliseconds, ascending.
 struct Latencies(Vec<f64>);
@@ -30,6 +34,7 @@ impl Latencies {
 
 /// Measures loading and running a model.
 pub fn bench(args: &BenchArgs) -> Result<(), Failure> {
+    let bare = peak_rss_bytes();
     let start = Instant::now();
     let model = loading::load(&args.model, Backend::Jit)?;
     let loaded = start.elapsed();
@@ -38,23 +43,44 @@ pub fn bench(args: &BenchArgs) -> Result<(), Failure> {
     let first_run = Instant::now();
     model.run(&inputs)?;
     let first_result = loaded + first_run.elapsed();
+    let mut report = compiled(args, &model, &inputs)?;
+    report["first_result_ms"] = ms(first_result).into();
+    report["bare_rss_bytes"] = bare.into();
+    if args.serve {
+        report["peak_rss_bytes"] = peak_rss_bytes().into();
+        output::line(format_args!("{report}"))?;
+        return serve(std::io::stdin().lock(), &mut || run_once(&model, &inputs), &mut |answer| {
+            output::line(format_args!("{answer}"))
+        });
+    }
     let latencies = measure(&model, &inputs)?;
-    let dims = model.dims_of(&inputs)?;
+    report["runs"] = latencies.0.len().into();
+    for (key, share) in [("median_ms", 0.5), ("p10_ms", 0.1), ("p90_ms", 0.9)] {
+        report[key] = latencies.quantile(share).into();
+    }
+    report["peak_rss_bytes"] = peak_rss_bytes().into();
+    if args.json {
+        return output::line(format_args!("{report}"));
+    }
+    print(&report)
+}
+
+fn ms(d: Duration) -> f64 {
+    d.as_secs_f64() * 1e3
+}
+
+/// What is known of a compiled model, by the keys of `--json`.
+fn compiled(args: &BenchArgs, model: &Model, inputs: &[(&str, &Tensor)]) -> Result<Value, Failure> {
+    let dims = model.dims_of(inputs)?;
     let s = model.stats();
-    let ms = |d: Duration| d.as_secs_f64() * 1e3;
-    let report = json!({
+    Ok(json!({
         "model": loading::name(&args.model.model),
         "backend": "jit",
         "isa": s.isa,
         "threads": model.threads(),
-        "runs": latencies.0.len(),
-        "median_ms": latencies.quantile(0.5),
-        "p10_ms": latencies.quantile(0.1),
-        "p90_ms": latencies.quantile(0.9),
         "import_ms": ms(s.import_time),
         "optimize_ms": ms(s.optimize_time),
         "codegen_ms": ms(s.codegen_time),
-        "first_result_ms": ms(first_result),
         "operators": s.operators,
         "optimizer": s.optimizer.name(),
         "e_nodes": s.e_nodes,
@@ -62,13 +88,37 @@ pub fn bench(args: &BenchArgs) -> Result<(), Failure> {
         "bytes_moved": model.bytes_moved(&dims)?,
         "arena_bytes": model.arena_bytes(&dims)?,
         "weights_bytes": s.weights_bytes,
-        "peak_rss_bytes": peak_rss_bytes(),
         "version": env!("CARGO_PKG_VERSION"),
-    });
-    if args.json {
-        return output::line(format_args!("{report}"));
+    }))
+}
+
+/// Milliseconds of one run, without dropping its outputs.
+fn run_once(model: &Model, inputs: &[(&str, &Tensor)]) -> Result<f64, Failure> {
+    let start = Instant::now();
+    let outputs = model.run(inputs)?;
+    let time = ms(start.elapsed());
+    drop(outputs);
+    Ok(time)
+}
+
+/// Answers each line `run N` with the times of N runs, until the lines end.
+fn serve(
+    lines: impl BufRead,
+    run: &mut dyn FnMut() -> Result<f64, Failure>,
+    answer: &mut dyn FnMut(Value) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    for line in lines.lines() {
+        let line = line.map_err(|e| Failure::input(format_args!("cannot read stdin: {e}")))?;
+        let count = line.trim().strip_prefix("run ").and_then(|n| n.trim().parse::<usize>().ok());
+        let count = count.filter(|n| (1..=MOST_ASKED).contains(n)).ok_or_else(|| {
+            Failure::input(format_args!(
+                "--serve reads lines `run N` with N in 1..={MOST_ASKED}, not `{line}`"
+            ))
+        })?;
+        let times = (0..count).map(|_| run()).collect::<Result<Vec<_>, _>>()?;
+        answer(times.into())?;
     }
-    print(&report)
+    Ok(())
 }
 
 /// Warms up, then runs for a while.
@@ -85,10 +135,7 @@ fn measure(model: &Model, inputs: &[(&str, &Tensor)]) -> Result<Latencies, Failu
     let mut times = Vec::new();
     let start = Instant::now();
     while times.len() < *RUNS.start() || (start.elapsed() < MEASURE && times.len() < *RUNS.end()) {
-        let run = Instant::now();
-        let outputs = model.run(inputs)?;
-        times.push(run.elapsed().as_secs_f64() * 1e3);
-        drop(outputs);
+        times.push(run_once(model, inputs)?);
         bar.set_position(times.len() as u64);
     }
     bar.finish_and_clear();
@@ -97,7 +144,7 @@ fn measure(model: &Model, inputs: &[(&str, &Tensor)]) -> Result<Latencies, Failu
 }
 
 /// The same numbers for people.
-fn print(report: &serde_json::Value) -> Result<(), Failure> {
+fn print(report: &Value) -> Result<(), Failure> {
     let size = |key: &str| output::bytes(report[key].as_u64().unwrap_or(0));
     let time = |key: &str| report[key].as_f64().unwrap_or(0.0);
     let text = |key: &str| report[key].as_str().unwrap_or("").to_string();
@@ -149,5 +196,27 @@ mod tests {
         let l = Latencies(vec![1.0, 2.0, 3.0, 5.0]);
         assert_eq!([0.0, 0.5, 1.0].map(|q| l.quantile(q)), [1.0, 2.5, 5.0]);
         assert_eq!(Latencies(vec![4.0]).quantile(0.9), 4.0);
+    }
+
+    #[test]
+    fn what_stdin_asks_for_is_run() {
+        let mut runs = 0.0;
+        let mut ask = |text: &str| {
+            let mut answers = vec![];
+            let mut run = || {
+                runs += 1.0;
+                Ok(runs)
+            };
+            let done = serve(text.as_bytes(), &mut run, &mut |a| {
+                answers.push(a.to_string());
+                Ok(())
+            });
+            (answers, done.err().map(|e| e.code()))
+        };
+        assert_eq!(ask("run 2\nrun 1\n"), (vec!["[1.0,2.0]".to_string(), "[3.0]".to_string()], None));
+        assert_eq!(ask(""), (vec![], None));
+        for bad in ["run 0\n", "run -1\n", "run\n", "stop\n", "run 99999999999\n"] {
+            assert_eq!(ask(bad), (vec![], Some(Failure::BAD_INPUT)), "{bad}");
+        }
     }
 }

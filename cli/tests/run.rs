@@ -124,7 +124,8 @@ fn bench_reports_every_key() {
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
     let keys = "model backend isa threads runs median_ms p10_ms p90_ms import_ms optimize_ms codegen_ms first_result_ms \
-                operators optimizer e_nodes kernels bytes_moved arena_bytes weights_bytes peak_rss_bytes version";
+                operators optimizer e_nodes kernels bytes_moved arena_bytes weights_bytes bare_rss_bytes \
+                peak_rss_bytes version";
     let mut wanted: Vec<&str> = keys.split_whitespace().collect();
     let mut found: Vec<&str> = report.as_object().unwrap().keys().map(String::as_str).collect();
     wanted.sort_unstable();

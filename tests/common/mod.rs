@@ -41,6 +41,16 @@ pub struct Case {
 }
 
 impl Case {
+    /// The arrays beside a model `NAME.onnx`: `NAME.in.npz` and `NAME.out.npz`.
+    pub fn beside(model: &Path) -> Case {
+        Case { inputs: model.with_extension("in.npz"), outputs: model.with_extension("out.npz") }
+    }
+
+    /// Whether both files are there.
+    pub fn exists(&self) -> bool {
+        self.inputs.exists() && self.outputs.exists()
+    }
+
     /// The inputs by name.
     pub fn inputs(&self) -> Vec<(String, Tensor)> {
         io::read_npz(&self.inputs).unwrap()
