@@ -7,13 +7,14 @@
 mod memory;
 mod region;
 
-use crate::plan::{Group, Plan, producer, storage};
+use crate::plan::{Group, Plan, packed, producer, storage};
 use crate::schedule::{Cache, DETAIL, Lowered, Operand};
-use crate::{Error, WeightSource};
+use crate::{Error, WeightSource, weights};
 use fornax_codegen::program::{
     Call, Guard, GuardKind, Place, Program, Step, SymbolRange, TensorSpec, WeightsLayout,
 };
 use fornax_ir::Dim;
+use fornax_ir::graph::ops::Pack;
 use fornax_ir::graph::{self, ConstId, Graph, Op, RegionId, ValueId};
 use fornax_ir::kernel::Kernel;
 use memory::Memory;
@@ -28,7 +29,7 @@ struct Assembler<'c> {
     memory: Memory,
     kernel_ids: FxHashMap<Kernel, usize>,
     weights: Vec<WeightSource>,
-    weight_of: FxHashMap<(Vec<RegionId>, ConstId), u64>,
+    weight_of: FxHashMap<(Vec<RegionId>, ConstId, Option<Pack>), u64>,
     messages: FxHashMap<String, u32>,
 }
 
@@ -175,7 +176,10 @@ impl Assembler<'_> {
         let node = scope.graph.node(v);
         let found = match &node.op {
             Op::Input(i) => scope.inputs.get(i.0 as usize),
-            Op::Const(c) => return Ok(Place::Weights(self.weight(scope, *c))),
+            Op::Const(c) => return Ok(Place::Weights(self.weight(scope, *c, None))),
+            Op::Pack(pack) if let Some((c, _)) = packed(scope.graph, v) => {
+                return Ok(Place::Weights(self.weight(scope, c, Some(pack))));
+            }
             Op::Proj(p) => scope.results.get(&(node.inputs[0], p.0)),
             _ => scope.places.get(&v),
         };
@@ -184,15 +188,20 @@ impl Assembler<'_> {
         found.copied().ok_or_else(missing)
     }
 
-    fn weight(&mut self, scope: &Scope<'_>, c: ConstId) -> u64 {
-        let key = (scope.path.clone(), c);
+    fn weight(&mut self, scope: &Scope<'_>, c: ConstId, pack: Option<&Pack>) -> u64 {
+        let key = (scope.path.clone(), c, pack.cloned());
         if let Some(&at) = self.weight_of.get(&key) {
             return at;
         }
         let at = self.program.weights.bytes.next_multiple_of(WEIGHT_ALIGN);
-        let len = scope.graph.consts[c.index()].literal.bytes().len() as u64;
+        let literal = &scope.graph.consts[c.index()].literal;
+        let len = match pack {
+            Some(pack) => weights::packed_bytes(literal, pack),
+            None => literal.bytes().len(),
+        } as u64;
         self.program.weights = WeightsLayout { bytes: at + len };
-        self.weights.push(WeightSource { regions: scope.path.clone(), constant: c, offset: at });
+        let regions = scope.path.clone();
+        self.weights.push(WeightSource { regions, constant: c, pack: pack.cloned(), offset: at });
         self.weight_of.insert(key, at);
         at
     }

@@ -11,12 +11,14 @@ mod buffers;
 pub mod canonicalize;
 pub mod filetest;
 pub mod interp;
+pub mod layout;
 pub mod machine;
 mod native;
 pub mod plan;
 pub mod renumber;
 pub mod rewrite;
 pub mod schedule;
+mod weights;
 
 pub use fornax_codegen as codegen;
 pub use machine::Machine;
@@ -24,6 +26,7 @@ pub use native::Compiled;
 
 use fornax_codegen::program::Program;
 use fornax_ir::Literal;
+use fornax_ir::graph::ops::Pack;
 use fornax_ir::graph::{ConstId, Graph, RegionId};
 use plan::Plan;
 use std::time::{Duration, Instant};
@@ -118,6 +121,8 @@ pub struct WeightSource {
     pub regions: Vec<RegionId>,
     /// The constant.
     pub constant: ConstId,
+    /// In panels, if not as it is.
+    pub pack: Option<Pack>,
     /// Its first byte.
     pub offset: u64,
 }
@@ -153,12 +158,23 @@ pub(crate) fn planned(
     options: &Options,
     cache: &schedule::Cache,
 ) -> Result<rewrite::Rewritten, Error> {
-    let plan = match options.optimizer {
-        Optimizer::None => Plan::unfused(&graph),
-        Optimizer::Greedy => plan::greedy::plan_with(&graph, cache),
+    let (graph, plan) = match options.optimizer {
+        Optimizer::None => {
+            let plan = Plan::unfused(&graph);
+            (graph, plan)
+        }
+        Optimizer::Greedy => {
+            let graph = layout::choose(graph, cache.machine()).map_err(layout_fault)?;
+            let plan = plan::greedy::plan_with(&graph, cache);
+            (graph, plan)
+        }
         Optimizer::EGraph => return rewrite::rewrite(graph, options, cache),
     };
     Ok(rewrite::Rewritten { graph, plan, report: rewrite::Report::default() })
+}
+
+pub(crate) fn layout_fault(e: fornax_ir::graph::GraphError) -> Error {
+    Error::Internal { stage: "layout", what: e.to_string() }
 }
 
 /// As [`lower`], planned by the caller, who is given the canonical graph and what is known of its groups.
@@ -228,8 +244,7 @@ impl Lowered {
     pub fn weight_bytes(&self) -> Vec<u8> {
         let mut weights = vec![0u8; self.program.weights.bytes as usize];
         for w in &self.weights {
-            let data = w.literal(&self.graph).bytes();
-            weights[w.offset as usize..][..data.len()].copy_from_slice(data);
+            w.write(w.literal(&self.graph), &mut weights[w.offset as usize..]);
         }
         weights
     }

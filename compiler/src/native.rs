@@ -44,11 +44,12 @@ fn gather_weights(mut graph: Graph, sources: &[WeightSource], bytes: u64) -> Res
     let refused = |what: String| Error::Weights { bytes, what };
     let len = usize::try_from(bytes).map_err(|e| refused(e.to_string()))?;
     let mut weights = AlignedBuffer::zeroed(len).map_err(|e| refused(e.to_string()))?;
-    for s in sources {
-        let literal = s.literal_mut(&mut graph);
-        let data = literal.bytes();
-        weights.as_mut_slice()[s.offset as usize..][..data.len()].copy_from_slice(data);
-        *literal = fornax_ir::Literal::scalar(0u8);
+    for (k, s) in sources.iter().enumerate() {
+        s.write(s.literal(&graph), &mut weights.as_mut_slice()[s.offset as usize..]);
+        let same = |other: &WeightSource| other.constant == s.constant && other.regions == s.regions;
+        if !sources[k + 1..].iter().any(same) {
+            *s.literal_mut(&mut graph) = fornax_ir::Literal::scalar(0u8);
+        }
     }
     Ok(weights)
 }

@@ -21,7 +21,7 @@ mod identities;
 mod layout;
 #[cfg(test)]
 mod random_tests;
-mod rebuild;
+pub(crate) mod rebuild;
 mod simplify;
 #[cfg(test)]
 mod testing;

@@ -17,7 +17,7 @@ const COMPARED_BYTES: usize = 64 << 10;
 const HASHED_BYTES: usize = 32;
 
 /// Operands of a node.
-pub(super) type Operands = SmallVec<[ValueId; 3]>;
+pub(crate) type Operands = SmallVec<[ValueId; 3]>;
 
 /// A constant among those that are compared. Every pass looks up every one, so the hash is of a few elements and
 /// equality asks first whether both are the same memory: the weights of a deep model are not read over and over.
@@ -43,15 +43,15 @@ impl Hash for Compared {
 
 /// A graph in the making, with the correspondence to the one it is made from. Values of the old graph
 /// and of the new one are both [`ValueId`]s; [`Rebuild::new_value`] leads from one to the other.
-pub(super) struct Rebuild<'g> {
+pub(crate) struct Rebuild<'g> {
     /// The graph that is rebuilt.
-    pub(super) old: &'g Graph,
+    pub(crate) old: &'g Graph,
     builder: Builder,
     map: Vec<Option<ValueId>>,
     consts: Vec<Option<ValueId>>,
     small: FxHashMap<Compared, ValueId>,
     /// How often each value of the old graph is used.
-    pub(super) old_uses: Vec<u32>,
+    pub(crate) old_uses: Vec<u32>,
     /// How often each value of the new graph is used, or will be by what is made of the nodes to come.
     expected_uses: Vec<u32>,
     /// Location of the node at hand.
@@ -63,7 +63,7 @@ pub(super) struct Rebuild<'g> {
 
 impl<'g> Rebuild<'g> {
     /// Starts with the inputs and declarations of `old`, which has no dead nodes.
-    pub(super) fn new(old: &'g Graph) -> Self {
+    pub(crate) fn new(old: &'g Graph) -> Self {
         let mut builder = Builder::new(&old.name);
         builder.set_ranges(&old.ranges);
         let mut r = Rebuild {
@@ -92,7 +92,7 @@ impl<'g> Rebuild<'g> {
     }
 
     /// Sweeps the nodes in order; `f` makes the new value of each node but inputs.
-    pub(super) fn sweep(
+    pub(crate) fn sweep(
         mut self,
         mut f: impl FnMut(&mut Self, ValueId) -> Result<ValueId, GraphError>,
     ) -> Result<Graph, GraphError> {
@@ -157,41 +157,41 @@ impl<'g> Rebuild<'g> {
     }
 
     /// What an already visited value of the old graph has become.
-    pub(super) fn new_value(&self, old: ValueId) -> ValueId {
+    pub(crate) fn new_value(&self, old: ValueId) -> ValueId {
         self.map[old.index()].expect("operands come before their users")
     }
     /// The new operands of a node of the old graph.
-    pub(super) fn operands(&self, old: ValueId) -> Operands {
+    pub(crate) fn operands(&self, old: ValueId) -> Operands {
         self.old.node(old).inputs.iter().map(|&i| self.new_value(i)).collect()
     }
     /// The node of a new value.
-    pub(super) fn node(&self, v: ValueId) -> &Node {
+    pub(crate) fn node(&self, v: ValueId) -> &Node {
         self.builder.graph().node(v)
     }
     /// The new graph so far.
-    pub(super) fn graph(&self) -> &Graph {
+    pub(crate) fn graph(&self) -> &Graph {
         self.builder.graph()
     }
     /// The type of a new value.
-    pub(super) fn ty(&self, v: ValueId) -> &TensorType {
+    pub(crate) fn ty(&self, v: ValueId) -> &TensorType {
         self.builder.ty(v)
     }
     /// The literal of a new value that is a constant node.
-    pub(super) fn literal(&self, v: ValueId) -> Option<&Literal> {
+    pub(crate) fn literal(&self, v: ValueId) -> Option<&Literal> {
         self.builder.graph().literal(v)
     }
     /// Whether a new value has one use at most, as far as is known: what is made for that use
     /// replaces it.
-    pub(super) fn used_once(&self, v: ValueId) -> bool {
+    pub(crate) fn used_once(&self, v: ValueId) -> bool {
         self.expected_uses(v) <= 1
     }
     /// How often a new value will be used, as far as is known.
-    pub(super) fn expected_uses(&self, v: ValueId) -> usize {
+    pub(crate) fn expected_uses(&self, v: ValueId) -> usize {
         self.expected_uses.get(v.index()).map_or(0, |&n| n as usize)
     }
 
     /// Adds an operator at the location of the node at hand.
-    pub(super) fn add(&mut self, op: impl Into<Op>, inputs: &[ValueId]) -> Result<ValueId, GraphError> {
+    pub(crate) fn add(&mut self, op: impl Into<Op>, inputs: &[ValueId]) -> Result<ValueId, GraphError> {
         let added = self.builder.add(op, inputs);
         self.added(added)
     }
@@ -203,13 +203,13 @@ impl<'g> Rebuild<'g> {
         added.map_err(|e| GraphError { loc: self.old.loc_text(self.loc).to_string(), ..e })
     }
     /// Adds a rank-0 constant.
-    pub(super) fn scalar(&mut self, s: Scalar) -> ValueId {
+    pub(crate) fn scalar(&mut self, s: Scalar) -> ValueId {
         let v = self.builder.scalar(s);
         self.note();
         v
     }
     /// Adds a constant; small equal ones are one.
-    pub(super) fn constant(&mut self, name: &str, literal: Literal) -> ValueId {
+    pub(crate) fn constant(&mut self, name: &str, literal: Literal) -> ValueId {
         let compared = Compared(literal);
         let small = compared.0.bytes().len() <= COMPARED_BYTES;
         if small && let Some(&v) = self.small.get(&compared) {
@@ -223,7 +223,7 @@ impl<'g> Rebuild<'g> {
         v
     }
     /// The same operator on the new operands.
-    pub(super) fn copy(&mut self, old: ValueId) -> Result<ValueId, GraphError> {
+    pub(crate) fn copy(&mut self, old: ValueId) -> Result<ValueId, GraphError> {
         let graph = self.old;
         match &graph.node(old).op {
             Op::Const(c) => Ok(self.copy_const(*c)),

@@ -115,7 +115,11 @@ impl Fuser<'_> {
             return;
         }
         let uses = self.uses[v.index()].clone();
-        let may = (self.inlinable)(v) && !self.stored[v.index()] && !uses.is_empty();
+        // Panels are there to be read from memory.
+        let may = !matches!(self.op(v), Op::Pack(_))
+            && (self.inlinable)(v)
+            && !self.stored[v.index()]
+            && !uses.is_empty();
         if !may || !self.inline(v, &uses) {
             self.new_group(v);
         }

@@ -7,8 +7,8 @@
 pub mod greedy;
 mod merge;
 
-use fornax_ir::graph::ops::OpClass;
-use fornax_ir::graph::{Graph, Op, ValueId};
+use fornax_ir::graph::ops::{OpClass, Pack};
+use fornax_ir::graph::{ConstId, Graph, Op, ValueId};
 use rustc_hash::FxHashSet;
 use std::fmt;
 
@@ -102,11 +102,20 @@ impl Plan {
     }
 }
 
-/// Values that no kernel of the graph computes: inputs and constants stand in memory before the program
+/// Values that no kernel of the graph computes: inputs, constants and their panels stand in memory before the program
 /// runs, results of control flow are stored by it. Nodes of region operators are no tensors at all.
 pub fn is_stored(graph: &Graph, v: ValueId) -> bool {
     let op = &graph.node(v).op;
-    matches!(op, Op::Input(_) | Op::Const(_)) || op.class() == OpClass::Region
+    matches!(op, Op::Input(_) | Op::Const(_)) || op.class() == OpClass::Region || packed(graph, v).is_some()
+}
+
+/// The constant whose panels a value is, made when the program is compiled.
+pub fn packed(graph: &Graph, v: ValueId) -> Option<(ConstId, &Pack)> {
+    let node = graph.node(v);
+    match (&node.op, node.inputs.first().map(|&x| &graph.node(x).op)) {
+        (Op::Pack(pack), Some(Op::Const(c))) => Some((*c, pack)),
+        _ => None,
+    }
 }
 
 /// The region operator whose result a tensor is.

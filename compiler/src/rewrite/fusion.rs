@@ -206,7 +206,8 @@ impl<'g> Search<'g> {
         let contraction = |v: &ValueId| self.op(*v).class() == OpClass::Contraction;
         let simple =
             own.also.is_empty() && own.locals.is_empty() && !own.members.iter().chain([&v]).any(contraction);
-        if self.outputs.contains(&v) || !simple || !(self.inlinable)(v) {
+        let panels = matches!(self.op(v), Op::Pack(_));
+        if self.outputs.contains(&v) || panels || !simple || !(self.inlinable)(v) {
             return false;
         }
         let mut users: Vec<usize> = match self.users.get(&v) {

@@ -74,13 +74,25 @@ pub(super) fn rewrite(graph: Graph, options: &Options, cache: &Cache) -> Result<
             (best, wanted) = (tried, more);
         }
     }
-    let Tried { graph, plan, inlinable, .. } = best;
+    let Tried { graph, plan, inlinable, .. } = laid_out(best, options, cache)?;
     let (plan, moves) = fusion::improve(&graph, cache, plan, &profile, &|v| inlinable[v.index()]);
     report.moves = moves;
     let cost =
         |g: &Group| (graph.loc(g.root).to_string(), profile.group(&graph, cache, g).unwrap_or_default());
     report.kernels = plan.groups.iter().map(cost).collect();
     Ok(Rewritten { graph, plan, report })
+}
+
+/// A graph in the layouts that its contractions like best, with its plan.
+fn laid_out(best: Tried, options: &Options, cache: &Cache) -> Result<Tried, Error> {
+    let nodes = best.graph.nodes.len();
+    let graph = crate::layout::choose(best.graph, cache.machine()).map_err(crate::layout_fault)?;
+    if graph.nodes.len() == nodes {
+        return Ok(Tried { graph, ..best });
+    }
+    let inlinable = vec![!options.without.contains(&LOAD); graph.nodes.len()];
+    let plan = greedy::plan_where(&graph, cache, &|v| inlinable[v.index()]);
+    Ok(Tried { graph, plan, inlinable, cost: best.cost })
 }
 
 /// The spellings that rules found, in order of rule and type.

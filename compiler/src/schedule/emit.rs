@@ -263,6 +263,10 @@ impl Emitter<'_> {
                 self.value(inputs[0], &at, mask)
             }
             Op::Pad(p) => self.pad(&p.lo.clone(), &inputs, index, mask),
+            Op::Pack(p) => {
+                let (perm, width) = (p.perm.clone(), p.width);
+                self.pack(&perm, width, inputs[0], index, mask)
+            }
             Op::Concat(c) => self.concat(c.axis as usize, &inputs, index, mask),
             Op::Unary(_) | Op::Binary(_) | Op::Compare(_) | Op::Select(_) | Op::Cast(_) | Op::Bitcast(_) => {
                 let mut args = [0; 3];
@@ -311,6 +315,19 @@ impl Emitter<'_> {
             self.bound(&mut inside, i, d);
         }
         self.masked(inputs[0], &at, mask, inside, Some(inputs[1]))
+    }
+
+    fn pack(&mut self, perm: &[u32], width: i64, x: ValueId, index: &[Dim], mask: &Bounds) -> Result<Val> {
+        let [panel, inner @ .., lane] = index else { return Err(Refuse("panels have two axes or more")) };
+        let last = panel.clone() * width + lane.clone();
+        let mut at = vec![Dim::constant(0); perm.len()];
+        perm.iter().zip(inner.iter().chain([&last])).for_each(|(&p, i)| at[p as usize] = i.clone());
+        let mut inside = vec![];
+        if let Some(&axis) = perm.last() {
+            let extent = self.graph.ty(x).shape[axis as usize].clone();
+            self.bound(&mut inside, &last, &extent);
+        }
+        self.masked(x, &at, mask, inside, None)
     }
 
     /// `inside ? value : other`, where no `other` means 0.

@@ -178,6 +178,7 @@ fn write_node(out: &mut String, g: &Graph, n: &Node) -> fmt::Result {
             write!(out, "{name} {operands} start {start} size {size} step {step}")
         }
         Op::Pad(a) => write!(out, "{name} {operands} lo {} hi {}", list(&a.lo), list(&a.hi)),
+        Op::Pack(a) => write!(out, "{name} {operands} perm {} width {}", list(&a.perm), a.width),
         Op::Concat(a) => write!(out, "{name} {operands} axis {}", a.axis),
         Op::Unary(_) | Op::Binary(_) | Op::Compare(_) | Op::Select(_) | Op::Cast(_) | Op::Bitcast(_) => {
             write!(out, "{name} {operands}")

@@ -389,6 +389,7 @@ fn attribute_dims(op: &Op) -> Vec<&Dim> {
         | Op::Const(_)
         | Op::Permute(_)
         | Op::Concat(_)
+        | Op::Pack(_)
         | Op::Unary(_)
         | Op::Binary(_)
         | Op::Compare(_)

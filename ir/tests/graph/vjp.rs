@@ -19,6 +19,7 @@ fn all() -> Vec<Op> {
         Slice { start: one(), size: one(), step: vec![1] }.into(),
         Pad { lo: one(), hi: one() }.into(),
         Concat { axis: 0 }.into(),
+        Pack { perm: vec![0], width: 4 }.into(),
         Select.into(),
         Cast(DType::F32).into(),
         Bitcast(DType::I32).into(),

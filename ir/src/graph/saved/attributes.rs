@@ -59,6 +59,7 @@ pub(super) fn of(op: &Op) -> Attributes {
         ],
         Op::Pad(a) => vec![("lo", Extents(a.lo.clone())), ("hi", Extents(a.hi.clone()))],
         Op::Concat(a) => vec![("axis", int(a.axis))],
+        Op::Pack(a) => vec![("perm", wide(&a.perm)), ("width", Int(a.width))],
         Op::Unary(a) => vec![("function", name(a.0.name()))],
         Op::Binary(a) => vec![("function", name(a.0.name()))],
         Op::Compare(a) => vec![("relation", name(a.0.name()))],
@@ -114,6 +115,7 @@ pub(super) fn operator(kind: OpKind, attributes: Attributes) -> Result<Op, Strin
             Slice { start: a.extents("start")?, size: a.extents("size")?, step: a.ints("step")? }.into()
         }
         OpKind::Pad => Pad { lo: a.extents("lo")?, hi: a.extents("hi")? }.into(),
+        OpKind::Pack => Pack { perm: a.axes("perm")?, width: a.int("width")? }.into(),
         OpKind::Concat => Concat { axis: a.small("axis")? }.into(),
         OpKind::Unary => Unary(a.named("function", UnaryOp::from_name)?).into(),
         OpKind::Binary => Binary(a.named("function", BinaryOp::from_name)?).into(),

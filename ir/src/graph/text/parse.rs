@@ -354,6 +354,11 @@ impl Parser<'_> {
                 Slice { start, size, step: self.numbers("step")? }.into()
             }
             "pad" => Pad { lo: self.named_dims("lo")?, hi: self.named_dims("hi")? }.into(),
+            "pack" => {
+                let perm = self.axes("perm")?;
+                self.s.expect_word("width")?;
+                Pack { perm, width: self.s.integer("width of a panel")? }.into()
+            }
             "concat" => {
                 self.s.expect_word("axis")?;
                 Concat { axis: self.s.integer("axis number")? }.into()

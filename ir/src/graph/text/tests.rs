@@ -45,6 +45,8 @@ pub(in super::super) fn everything() -> Graph {
         step: vec![1, -1],
     };
     let cut = b.add(cut, &[s]).unwrap();
+    let panels = b.add(Pack { perm: vec![1, 0], width: 16 }, &[s]).unwrap();
+    b.output("panels", panels);
     let nan = b.scalar(Scalar::new(DType::F32, 0x7fc0_0001));
     let padded = b.add(Pad { lo: dims(&[0, 1]), hi: dims(&[2, 0]) }, &[s, nan]).unwrap();
     let joined = b.add(Concat { axis: 1 }, &[s, cut]).unwrap();
