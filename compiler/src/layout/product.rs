@@ -15,6 +15,9 @@ const MIN_ROWS: i64 = 64;
 /// Bytes of a right operand that is packed at run time, at least: less stays in the first-level cache anyway.
 const MIN_BYTES: i64 = 128 << 10;
 
+/// Bytes of a right operand from which packing pays also if the last panel is not full.
+const MIN_CUT_BYTES: i64 = 16 << 20;
+
 /// Every product whose right operand should lie in panels.
 pub(super) fn panels(graph: Graph, machine: Machine) -> Result<Graph, GraphError> {
     let wanted = |v: &ValueId| width(&graph, *v, machine).is_some();
@@ -53,7 +56,10 @@ fn width(graph: &Graph, v: ValueId, machine: Machine) -> Option<i64> {
         _ => 2,
     };
     let fits = |vecs: &i64| n % (vecs * lanes) == 0;
-    [8, 4, 2].into_iter().filter(|v| *v <= vecs).find(fits).or((vecs == 2).then_some(2)).map(|v| v * lanes)
+    let whole = [8, 4, 2].into_iter().filter(|v| *v <= vecs).find(fits);
+    // Columns that leave a panel in part are cut off by a kernel of their own.
+    let large = vecs == 2 && n * k * w.dtype.bytes() as i64 >= MIN_CUT_BYTES;
+    whole.or(large.then_some(2)).map(|v| v * lanes)
 }
 
 fn in_panels(r: &mut Rebuild<'_>, v: ValueId, width: i64) -> Result<ValueId, GraphError> {
@@ -101,7 +107,8 @@ mod tests {
     fn operands_are_packed_where_rows_pay_for_it() {
         for (rows, n, k, want) in [
             ("64", 512, 512, Some("f32[16, 512, 32] = pack %1 perm [0, 1] width 32")),
-            ("64", 520, 512, Some("f32[17, 512, 32] = pack %1 perm [0, 1] width 32")),
+            ("64", 520, 512, None),
+            ("64", 5200, 1000, Some("f32[163, 1000, 32] = pack %1 perm [0, 1] width 32")),
             ("63", 512, 512, None),
             ("m", 512, 512, None),
             ("64", 24, 4096, None),
