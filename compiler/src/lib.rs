@@ -1,7 +1,7 @@
 //! From graph to program: the whole pipeline, in order.
 //!
 //! ```text
-//! GIR -> canonicalize -> plan -> schedule -> buffers -> Program -> codegen
+//! GIR -> canonicalize -> rewrite -> layout -> plan -> schedule -> buffers -> Program -> codegen
 //! ```
 //! [`lower`] is the part that knows no machine, [`Lowered::compile`] the part that does. Each stage
 //! is a module of that name, and what it hands on can be printed.
