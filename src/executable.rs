@@ -27,6 +27,8 @@ pub struct KernelTime {
     pub time: Duration,
     /// Bytes it reads and writes.
     pub bytes: u64,
+    /// What it was expected to take on one thread; from that the program decides how many it takes.
+    pub expected: Duration,
 }
 
 /// What runs.
@@ -48,8 +50,8 @@ pub(crate) struct Native {
 struct Facts {
     symbols: Vec<String>,
     outputs: Vec<TensorSpec>,
-    /// Label and bytes of each call.
-    calls: Vec<(String, Dim)>,
+    /// Label, bytes and expected nanoseconds of each call.
+    calls: Vec<(String, Dim, Dim)>,
 }
 
 /// What compiling took and gave.
@@ -131,7 +133,7 @@ impl Facts {
         Facts {
             symbols: program.symbols.iter().map(|s| s.name.clone()).collect(),
             outputs: program.outputs.clone(),
-            calls: program.calls.iter().map(|c| (c.label.clone(), c.bytes.clone())).collect(),
+            calls: program.calls.iter().map(|c| (c.label.clone(), c.bytes.clone(), c.work.clone())).collect(),
         }
     }
 }
@@ -169,7 +171,7 @@ impl Executable {
             .program
             .calls
             .iter()
-            .try_fold(0u64, |sum, (_, bytes)| Ok(sum.saturating_add(size(bytes, bindings)?)))
+            .try_fold(0u64, |sum, (_, bytes, _)| Ok(sum.saturating_add(size(bytes, bindings)?)))
     }
 
     /// Bytes of working memory that a run takes.
@@ -258,8 +260,9 @@ impl Native {
         let mut outputs = slices(&mut buffers);
         let mut times = vec![Duration::ZERO; self.program.calls.len()];
         self.instance.run_timed(&dims, &bytes, &mut outputs, &mut times).map_err(|e| self.error(e))?;
-        let kernel = |((label, bytes), time): (&(String, Dim), Duration)| {
-            Ok(KernelTime { label: label.clone(), time, bytes: size(bytes, bindings)? })
+        let kernel = |((label, bytes, work), time): (&(String, Dim, Dim), Duration)| {
+            let expected = Duration::from_nanos(size(work, bindings)?);
+            Ok(KernelTime { label: label.clone(), time, bytes: size(bytes, bindings)?, expected })
         };
         let kernels = self.program.calls.iter().zip(times).map(kernel).collect::<Result<_, Error>>()?;
         Ok((self.tensors(buffers), kernels))
