@@ -181,7 +181,7 @@ pub struct TargetArgs {
     /// Which CPU the code is for: baseline, x86-64-v3, x86-64-v4 or native
     #[arg(long, value_name = "CPU", default_value = "native")]
     pub cpu: Cpu,
-    /// Who encodes innermost loops: clif
+    /// Who encodes innermost loops: clif, x64, or auto (x64 where the CPU has AVX2)
     #[arg(long, value_name = "LEAF", default_value = "clif")]
     pub leaf: Leaf,
     /// Who plans kernels: egraph, greedy, or none (each operator its own)

@@ -9,8 +9,9 @@ use std::time::Instant;
 
 use cranelift_codegen::Context;
 use cranelift_codegen::control::ControlPlane;
-use cranelift_codegen::ir::{Function, UserFuncName};
-use cranelift_module::{FuncId, Linkage, Module, ModuleReloc};
+use cranelift_codegen::ir::{AbiParam, Function, Signature, UserFuncName, types};
+use cranelift_codegen::isa::CallConv;
+use cranelift_module::{FuncId, Linkage, Module, ModuleReloc, ModuleRelocTarget};
 use fornax_ir::kernel::Kernel;
 use rustc_hash::FxHashMap;
 
@@ -66,6 +67,9 @@ pub fn compilations() -> u64 {
 pub fn compile(program: &Program, target: &Target, leaf: &str, options: &Options) -> Result<Compiled, Error> {
     let start = Instant::now();
     let leaf: Leaf = leaf.parse()?;
+    if leaf == Leaf::X64 && leaf::X64::new(target).is_none() {
+        return Err(Error::LeafLacking { leaf, cpu: target.cpu });
+    }
     let malformed = |source| Error::Program { program: program.name.clone(), source };
     program.verify().map_err(malformed)?;
     COMPILATIONS.fetch_add(1, Ordering::Relaxed);
@@ -84,7 +88,7 @@ pub fn compile(program: &Program, target: &Target, leaf: &str, options: &Options
     let (entry, units) = entry::define(program, &functions, &scratch, &mut linker.module)?;
     let objects = in_parallel(&units, options.threads, |unit| unit_object(unit, target, options))?;
     for (unit, object) in units.iter().zip(&objects) {
-        linker.function(unit.id, object)?;
+        linker.function(unit.id, object, &[])?;
     }
     let Linker { module, dumps, .. } = linker;
     let link = |source| Error::Link { program: program.name.clone(), source };
@@ -128,6 +132,8 @@ struct Object {
 /// A compiled kernel.
 struct KernelObject {
     object: Object,
+    /// Functions of its leaves.
+    functions: Vec<Vec<u8>>,
     scratch: ScratchLayout,
     leaves: Option<String>,
 }
@@ -139,13 +145,13 @@ fn kernel_object(
     options: &Options,
 ) -> Result<KernelObject, Error> {
     let emitter = leaf::emitter(target, leaf);
-    let KernelCode { function, leaves, scratch } = define_kernel(kernel, target, &*emitter)?;
+    let KernelCode { function, leaves, functions, scratch } = define_kernel(kernel, target, &*emitter)?;
     let leaves = options.dump_leaves.then(|| {
         let text = |(name, leaf): &(String, fornax_ir::leaf::Leaf)| format!("; {name}\n{leaf}\n");
         leaves.iter().map(text).collect()
     });
     let object = compile_function(function, &kernel.name, FuncId::from_u32(0), target, options)?;
-    Ok(KernelObject { object, scratch, leaves })
+    Ok(KernelObject { object, functions, scratch, leaves })
 }
 
 fn unit_object(unit: &Unit, target: &Target, options: &Options) -> Result<Object, Error> {
@@ -197,11 +203,29 @@ impl Linker<'_> {
         if let Some(leaves) = &kernel.leaves {
             self.dumps.leaves.push_str(&format!("; kernel k{number} {}\n{leaves}", kernel.object.name));
         }
-        self.function(id, &kernel.object)?;
+        let leaves = self.leaves(number, &kernel.functions)?;
+        self.function(id, &kernel.object, &leaves)?;
         Ok(id)
     }
 
-    fn function(&mut self, id: FuncId, object: &Object) -> Result<(), Error> {
+    /// Defines the functions of a kernel's leaves.
+    fn leaves(&mut self, kernel: usize, functions: &[Vec<u8>]) -> Result<Vec<FuncId>, Error> {
+        let mut signature = Signature::new(CallConv::SystemV);
+        signature.params.push(AbiParam::new(types::I64));
+        let mut ids = Vec::with_capacity(functions.len());
+        for (n, code) in functions.iter().enumerate() {
+            let name = format!("k{kernel}_leaf{n}");
+            let id = self.module.declare_function(&name, Linkage::Local, &signature);
+            let id = id.map_err(|e| self.refuse(e))?;
+            let defined = self.module.define_function_bytes(id, leaf::LEAF_ALIGNMENT, code, &[]);
+            defined.map_err(|e| self.refuse(e))?;
+            ids.push(id);
+        }
+        Ok(ids)
+    }
+
+    /// Defines a function. `leaves` are those its relocations name in [`leaf::LEAF_NAMESPACE`].
+    fn function(&mut self, id: FuncId, object: &Object, leaves: &[FuncId]) -> Result<(), Error> {
         let mut dump = |to: fn(&mut Dumps) -> &mut String, text: &Option<String>| {
             if let Some(text) = text {
                 to(&mut self.dumps).push_str(&format!("; function {}\n{text}\n", object.name));
@@ -209,7 +233,13 @@ impl Linker<'_> {
         };
         dump(|d| &mut d.clif, &object.clif);
         dump(|d| &mut d.asm, &object.asm);
-        let defined = self.module.define_function_bytes(id, object.alignment, &object.code, &object.relocs);
+        let mut relocs = object.relocs.clone();
+        for reloc in &mut relocs {
+            if let ModuleRelocTarget::User { namespace: leaf::LEAF_NAMESPACE, index } = reloc.name {
+                reloc.name = leaves[index as usize].into();
+            }
+        }
+        let defined = self.module.define_function_bytes(id, object.alignment, &object.code, &relocs);
         defined.map_err(|e| self.refuse(e))
     }
 

@@ -21,6 +21,16 @@ pub enum Error {
         /// The name as it was given.
         name: String,
     },
+    /// The leaf emitter needs more of the CPU than was asked for.
+    #[error(
+        "the leaf emitter `{leaf}` needs AVX2 and FMA, which `{cpu}` does not have here; `auto` picks one that fits"
+    )]
+    LeafLacking {
+        /// The emitter.
+        leaf: Leaf,
+        /// The CPU level asked for.
+        cpu: Cpu,
+    },
     /// The code would not run on this machine.
     #[error("this machine cannot run code for `{cpu}`: {missing}; `native` picks what the machine has")]
     CpuLacking {

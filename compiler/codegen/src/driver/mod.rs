@@ -5,17 +5,18 @@ mod position;
 
 use crate::block::{BlockLayout, LOCAL_ALIGN, ScratchLayout};
 use crate::error::Error;
-use crate::leaf::LeafEmitter;
+use crate::leaf::{LEAF_ALIGNMENT, LEAF_NAMESPACE, LeafEmitter};
 use crate::target::Target;
 use crate::tile::StagePlan;
 use crate::tile::collapse::collapse;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
     AbiParam, BlockArg, Function, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind,
-    UserFuncName, Value, types,
+    UserExternalName, UserFuncName, Value, types,
 };
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use cranelift_module::{Linkage, Module, ModuleResult};
 use fornax_ir::kernel::{AxisId, Kernel, Size, math};
 use fornax_ir::leaf::Leaf;
 use position::Position;
@@ -29,8 +30,38 @@ pub struct KernelCode {
     pub function: Function,
     /// The leaves it contains, with a name that tells stage and tile.
     pub leaves: Vec<(String, Leaf)>,
+    /// Functions that it calls, see [`LEAF_NAMESPACE`].
+    pub functions: Vec<Vec<u8>>,
     /// What a worker's scratch has to hold.
     pub scratch: ScratchLayout,
+}
+
+impl KernelCode {
+    /// Defines the functions that the leaves are, and has the kernel's function name them as the module does.
+    /// Their names begin with `name`.
+    ///
+    /// # Errors
+    /// What the module refuses.
+    #[expect(clippy::result_large_err, reason = "the module's own error")]
+    pub fn define_leaves(&mut self, module: &mut dyn Module, name: &str) -> ModuleResult<()> {
+        let mut signature = Signature::new(CallConv::SystemV);
+        signature.params.push(AbiParam::new(types::I64));
+        let mut ids = Vec::new();
+        for (n, code) in self.functions.iter().enumerate() {
+            let id = module.declare_function(&format!("{name}_leaf{n}"), Linkage::Local, &signature)?;
+            module.define_function_bytes(id, LEAF_ALIGNMENT, code, &[])?;
+            ids.push(id);
+        }
+        let names: Vec<_> =
+            self.function.params.user_named_funcs().iter().map(|(r, n)| (r, n.clone())).collect();
+        for (reference, old) in names {
+            if old.namespace == LEAF_NAMESPACE {
+                let id = ids[old.index as usize];
+                self.function.params.reset_user_func_name(reference, UserExternalName::new(0, id.as_u32()));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The signature of every kernel function, see [`crate::block`].
@@ -65,7 +96,9 @@ pub fn define_kernel(
     let slot = StackSlotData::new(StackSlotKind::ExplicitSlot, 0, 4);
     let frame = b.create_sized_stack_slot(slot);
     let mut driver = Driver { kernel, plans: &plans, emitter, leaves: Vec::new(), frame_bytes: 0, frame };
-    driver.function(&mut b).map_err(refuse)?;
+    let made = driver.function(&mut b);
+    let functions = emitter.functions();
+    made.map_err(refuse)?;
     b.seal_all_blocks();
     b.finalize(target.isa.frontend_config());
     let (leaves, bytes) = (driver.leaves, driver.frame_bytes);
@@ -73,7 +106,7 @@ pub fn define_kernel(
         return Err(refuse(format!("partial accumulations of {bytes} bytes; the frame has {FRAME_MAX}")));
     }
     function.sized_stack_slots[frame].size = bytes as u32;
-    Ok(KernelCode { function, leaves, scratch: ScratchLayout::of(kernel) })
+    Ok(KernelCode { function, leaves, functions, scratch: ScratchLayout::of(kernel) })
 }
 
 struct Driver<'a> {

@@ -5,8 +5,10 @@
 //! call to it.
 
 pub mod clif;
+pub mod x64;
 
 pub use clif::Clif;
+pub use x64::X64;
 
 use crate::target::Target;
 use cranelift_codegen::ir::Value;
@@ -50,13 +52,28 @@ pub trait LeafEmitter {
     fn supports(&self, leaf: &Leaf) -> Result<(), String>;
     /// Emits the leaf at the builder's position; afterwards the builder stands where the driver goes on.
     fn emit(&self, b: &mut FunctionBuilder<'_>, call: &LeafCall<'_>);
+    /// Hands over the code of the functions that the kernel's leaves call, by their numbers in
+    /// [`LEAF_NAMESPACE`], and starts a new kernel.
+    fn functions(&self) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
 }
 
-/// The emitter of that name for a target.
+/// The namespace of the functions that a kernel's leaves are, in its Cranelift function.
+pub const LEAF_NAMESPACE: u32 = 2;
+
+/// Alignment of a leaf's function.
+pub const LEAF_ALIGNMENT: u64 = 64;
+
+/// The emitter of that name for a target; `Clif` where the target does not have what it needs.
 #[must_use]
 pub fn emitter(target: &Target, leaf: crate::target::Leaf) -> Box<dyn LeafEmitter> {
     match leaf {
         crate::target::Leaf::Clif => Box::new(Clif::new(target)),
+        crate::target::Leaf::X64 | crate::target::Leaf::Auto => match X64::new(target) {
+            Some(emitter) => Box::new(emitter),
+            None => Box::new(Clif::new(target)),
+        },
     }
 }
 

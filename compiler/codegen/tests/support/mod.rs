@@ -13,7 +13,7 @@ use cranelift_codegen::ir::UserFuncName;
 use cranelift_module::{Linkage, Module};
 use fornax_codegen::block::{BlockLayout, ScratchLayout, work_items};
 use fornax_codegen::driver::{KernelCode, define_kernel, signature};
-use fornax_codegen::leaf::{Clif, LeafCall, LeafEmitter};
+use fornax_codegen::leaf::{Clif, LeafCall, LeafEmitter, X64};
 use fornax_codegen::{Cpu, Image, ImageModule, Target, trapping_instruction};
 use fornax_ir::dtype::DType;
 use fornax_ir::kernel::interp::{self, Options};
@@ -59,14 +59,16 @@ type Entry = extern "sysv64" fn(*mut u64, i64, i64, u32);
 impl Native {
     pub fn compile(kernel: &Kernel, target: &Target, emitter: &dyn LeafEmitter) -> Native {
         fornax_ir::kernel::verify::verify(kernel).unwrap();
-        let KernelCode { function, leaves, scratch } = define_kernel(kernel, target, emitter).unwrap();
+        let mut code = define_kernel(kernel, target, emitter).unwrap();
+        let mut module = ImageModule::new(target.isa.clone(), []);
+        code.define_leaves(&mut module, "kernel").unwrap();
+        let KernelCode { function, leaves, scratch, .. } = code;
         for (name, leaf) in &leaves {
             if let Err(e) = fornax_ir::leaf::verify::verify(leaf) {
                 panic!("{name}: {e}\n{leaf}");
             }
         }
         assert_eq!(trapping_instruction(&function), None, "{}", function.display());
-        let mut module = ImageModule::new(target.isa.clone(), []);
         let id = module.declare_function("kernel", Linkage::Export, &signature()).unwrap();
         let clif = function.display().to_string();
         let mut ctx = Context::for_function(function);
@@ -116,6 +118,11 @@ pub type Buffers = Vec<Vec<u8>>;
 /// Tells whether vectors were used.
 pub fn check(kernel: &Kernel, buffers: &Buffers, scalars: &[i64]) -> bool {
     let mut vectors = false;
+    for cpu in [Cpu::V3, Cpu::V4] {
+        let Ok(target) = Target::host(cpu) else { continue };
+        let x64 = X64::new(&target).unwrap();
+        vectors |= check_with(kernel, buffers, scalars, &target, &x64);
+    }
     for cpu in [Cpu::Native, Cpu::Baseline] {
         let target = Target::host(cpu).unwrap();
         let clif = Clif::new(&target);
@@ -164,8 +171,9 @@ fn compare(kernel: &Kernel, n: usize, actual: &[u8], expected: &[u8], native: &N
     for (i, (a, e)) in actual.chunks(width).zip(expected.chunks(width)).enumerate() {
         if a != e && !(is_nan(dtype, a) && is_nan(dtype, e)) {
             let (a, e) = (show(dtype, a), show(dtype, e));
-            let leaves: Vec<_> = native.leaves.iter().map(|l| &l.0).collect();
-            panic!("buffer {n}, element {i}: {a}, expected {e} ({emitter}; leaves {leaves:?})\n{kernel:#?}");
+            let leaves: String =
+                native.leaves.iter().map(|(name, leaf)| format!("{name}\n{leaf}\n")).collect();
+            panic!("buffer {n}, element {i}: {a}, expected {e} ({emitter})\n{leaves}\n{kernel:#?}");
         }
     }
 }
