@@ -164,7 +164,7 @@ pub(crate) fn planned(
             (graph, plan)
         }
         Optimizer::Greedy => {
-            let graph = layout::choose(graph, cache.machine()).map_err(layout_fault)?;
+            let (graph, _) = layout::choose(graph, cache.machine(), options.strict).map_err(layout_fault)?;
             let plan = plan::greedy::plan_with(&graph, cache);
             (graph, plan)
         }

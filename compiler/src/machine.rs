@@ -31,6 +31,11 @@ impl Machine {
     pub const fn lanes(self) -> i64 {
         self.vector_bytes as i64 / 4
     }
+
+    /// Output channels of a convolution whose weights lie side by side: two registers of 32-bit elements.
+    pub const fn panel(self) -> usize {
+        self.vector_bytes as usize / 2
+    }
 }
 
 impl Default for Machine {

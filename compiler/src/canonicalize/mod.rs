@@ -24,8 +24,10 @@ mod random_tests;
 pub(crate) mod rebuild;
 mod simplify;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod views;
+
+pub(crate) use views::permuted_axes;
 
 use fornax_ir::graph::verify::{VerifyError, verify};
 use fornax_ir::graph::{Graph, GraphError};
@@ -93,6 +95,15 @@ pub fn pass_names() -> impl Iterator<Item = &'static str> {
 /// [`enum@Error`], when a pass makes an invalid graph: a defect of the compiler.
 pub fn canonicalize(graph: Graph, options: &CanonicalizeOptions) -> Result<Graph, Error> {
     run_passes(graph, options, true)
+}
+
+/// A graph without its dead nodes, in which views meet and constants are folded.
+///
+/// # Errors
+/// A fault of the compiler: an operator refuses its operands.
+pub(crate) fn simplified(graph: Graph) -> Result<Graph, GraphError> {
+    let graph = dead_code::remove(graph);
+    Ok(dead_code::remove(simplify::simplify(&graph, &CanonicalizeOptions::default())?))
 }
 
 /// Runs the passes in the regions, then on the graph itself. Regions are verified as parts of the

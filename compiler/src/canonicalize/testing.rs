@@ -1,7 +1,7 @@
 //! Building blocks of this module's tests: small graphs, and agreement of a graph with its canonical
 //! form under the reference interpreter.
 
-pub(super) use fornax_ir::scalar::{BinaryOp, UnaryOp};
+pub(crate) use fornax_ir::scalar::{BinaryOp, UnaryOp};
 
 use super::{CanonicalizeOptions, canonicalize, dead_code, simplify};
 use fornax_ir::dim::Dim;
@@ -12,47 +12,47 @@ use fornax_ir::graph::{Builder, Graph, TensorType, ValueId, interp};
 use fornax_ir::literal::Literal;
 use fornax_ir::scalar::Scalar;
 
-pub(super) fn builder() -> Builder {
+pub(crate) fn builder() -> Builder {
     Builder::new("test")
 }
 
 /// An input whose extents are numbers or symbols.
-pub(super) fn typed_input(b: &mut Builder, name: &str, dtype: DType, shape: &[&str]) -> ValueId {
+pub(crate) fn typed_input(b: &mut Builder, name: &str, dtype: DType, shape: &[&str]) -> ValueId {
     let shape: Vec<Dim> = shape.iter().map(|d| d.parse().unwrap()).collect();
     b.input(name, TensorType::new(dtype, shape))
 }
-pub(super) fn input(b: &mut Builder, name: &str, shape: &[&str]) -> ValueId {
+pub(crate) fn input(b: &mut Builder, name: &str, shape: &[&str]) -> ValueId {
     typed_input(b, name, DType::F32, shape)
 }
-pub(super) fn f32s(shape: &[usize], v: &[f32]) -> Literal {
+pub(crate) fn f32s(shape: &[usize], v: &[f32]) -> Literal {
     Literal::from_vec(shape, v.to_vec()).unwrap()
 }
 /// Small numbers of both signs, all different from their neighbours.
-pub(super) fn ramp(shape: &[usize]) -> Literal {
+pub(crate) fn ramp(shape: &[usize]) -> Literal {
     let n: usize = shape.iter().product();
     Literal::from_vec(shape, (0..n).map(|i| ((i * 37 + 11) % 101) as f32 / 50.0 - 1.0).collect()).unwrap()
 }
-pub(super) fn i8s(shape: &[usize]) -> Literal {
+pub(crate) fn i8s(shape: &[usize]) -> Literal {
     let n: usize = shape.iter().product();
     Literal::from_vec(shape, (0..n).map(|i| (i * 37 + 11) as u8 as i8).collect()).unwrap()
 }
 /// The product of two matrices.
-pub(super) fn matmul(b: &mut Builder, x: ValueId, y: ValueId) -> ValueId {
+pub(crate) fn matmul(b: &mut Builder, x: ValueId, y: ValueId) -> ValueId {
     b.add(DotGeneral { batch: vec![], contract: vec![(1, 0)] }, &[x, y]).unwrap()
 }
 
 /// The operators of a graph, in order.
-pub(super) fn ops(g: &Graph) -> Vec<&'static str> {
+pub(crate) fn ops(g: &Graph) -> Vec<&'static str> {
     g.nodes.iter().map(|n| n.op.name()).collect()
 }
 /// Those that compute something.
-pub(super) fn arithmetic(g: &Graph) -> Vec<&'static str> {
+pub(crate) fn arithmetic(g: &Graph) -> Vec<&'static str> {
     let computes = |c: OpClass| matches!(c, OpClass::Elementwise | OpClass::Contraction);
     g.nodes.iter().filter(|n| computes(n.op.class())).map(|n| n.op.name()).collect()
 }
 
 /// The graph after simplification alone; it computes the same bits.
-pub(super) fn simplified(b: Builder) -> Graph {
+pub(crate) fn simplified(b: Builder) -> Graph {
     let old = b.finish();
     let clean = dead_code::remove(old.clone());
     let new = dead_code::remove(simplify::simplify(&clean, &CanonicalizeOptions::default()).unwrap());
@@ -61,14 +61,14 @@ pub(super) fn simplified(b: Builder) -> Graph {
     new
 }
 /// The canonical graph; it computes the same within `tolerance` of the largest element.
-pub(super) fn canonical(b: Builder, tolerance: f64) -> Graph {
+pub(crate) fn canonical(b: Builder, tolerance: f64) -> Graph {
     let old = b.finish();
     let new = canonicalize(old.clone(), &CanonicalizeOptions::default()).unwrap();
     assert_agree(&old, &new, tolerance);
     new
 }
 /// The canonical graph under strict; it computes the same bits.
-pub(super) fn strictly(b: Builder) -> Graph {
+pub(crate) fn strictly(b: Builder) -> Graph {
     let old = b.finish();
     let options = CanonicalizeOptions { strict: true, ..Default::default() };
     let new = canonicalize(old.clone(), &options).unwrap();
@@ -102,7 +102,7 @@ fn argument(ty: &TensorType, extent: i64, state: &mut u64) -> Literal {
 
 /// Both graphs, run on random arguments with symbols of 1 to 5, give the same outputs: the same
 /// bits (NaN equal to NaN) for a tolerance of 0.
-pub(super) fn assert_agree(old: &Graph, new: &Graph, tolerance: f64) {
+pub(crate) fn assert_agree(old: &Graph, new: &Graph, tolerance: f64) {
     let declared = |g: &Graph| {
         (g.inputs.iter().map(|i| (i.name.clone(), i.ty.clone())).collect::<Vec<_>>(), g.symbols.clone())
     };

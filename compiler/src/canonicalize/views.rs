@@ -98,7 +98,7 @@ pub(super) fn permute(r: &mut Rebuild<'_>, s: &Site<'_>) -> Option<Step> {
 
 /// For a broadcast with `axes` under a permutation: the order in which the operand's axes appear, and
 /// where they then stand, ascending.
-pub(super) fn permuted_axes(axes: &[u32], perm: &[u32]) -> (Vec<u32>, Vec<u32>) {
+pub(crate) fn permuted_axes(axes: &[u32], perm: &[u32]) -> (Vec<u32>, Vec<u32>) {
     let place = |k: u32| axes.iter().position(|&a| a == k);
     let found = perm.iter().enumerate().filter_map(|(to, &k)| Some((place(k)? as u32, to as u32)));
     found.unzip()

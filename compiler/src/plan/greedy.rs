@@ -114,7 +114,12 @@ impl Fuser<'_> {
         if inlined_always(self.graph, v, &self.demanded) {
             return;
         }
-        let uses = self.uses[v.index()].clone();
+        let inside = |u: &Use| self.groups[u.group].members.contains(&v);
+        let (inside, uses): (Vec<Use>, Vec<Use>) = self.uses[v.index()].iter().copied().partition(inside);
+        inside.iter().for_each(|&u| self.use_operands(v, u));
+        if !inside.is_empty() && uses.is_empty() && !self.stored[v.index()] {
+            return;
+        }
         // Panels are there to be read from memory.
         let may = !matches!(self.op(v), Op::Pack(_))
             && (self.inlinable)(v)
@@ -136,8 +141,10 @@ impl Fuser<'_> {
 
     fn new_group(&mut self, v: ValueId) {
         let group = self.groups.len();
-        self.groups.push(Group::new(v));
-        self.anchor.push(self.is_contraction(v).then_some(v));
+        let views = self.views_of_operands(v);
+        self.groups.push(Group { members: views.collect(), ..Group::new(v) });
+        let contraction = if self.is_contraction(v) { Some(v) } else { self.stored_conv(v) };
+        self.anchor.push(contraction);
         self.use_operands(v, Use { group, part: Part::Main, repeated: false });
     }
 
@@ -180,9 +187,12 @@ impl Fuser<'_> {
             return false;
         }
         for u in uses {
+            let views = self.views_of_operands(v);
+            self.groups[u.group].members.extend(views);
             self.groups[u.group].members.insert(v);
-            if self.is_contraction(v) && u.part == Part::Main {
-                self.anchor[u.group] = Some(v);
+            let contraction = if self.is_contraction(v) { Some(v) } else { self.stored_conv(v) };
+            if u.part == Part::Main && contraction.is_some() {
+                self.anchor[u.group] = contraction;
             }
             self.use_operands(v, *u);
         }
@@ -196,9 +206,12 @@ impl Fuser<'_> {
             return false;
         }
         let class = self.op(v).class();
+        if self.stored_conv(v).is_some() && (u.part != Part::Main || self.anchor[u.group].is_some()) {
+            return false;
+        }
         if self.is_contraction(v) {
             let epilogue = u.part == Part::Main
-                && self.anchor[u.group].is_none()
+                && self.anchor[u.group].is_none_or(|a| a == v)
                 && !u.repeated
                 && group.locals.is_empty();
             return epilogue && self.same_elements(v, group.root) && self.lowers_well(v, u);
@@ -222,6 +235,51 @@ impl Fuser<'_> {
         }
     }
 
+    /// The views between a convolution and its operands as they are stored, where its weights are packed: a kernel
+    /// is judged by how it reads all of them, and computes the views together with the convolution.
+    fn views_of_operands(&self, v: ValueId) -> impl Iterator<Item = ValueId> + use<> {
+        let mut views: SmallVec<[ValueId; 4]> = SmallVec::new();
+        if let Op::Conv(_) = self.op(v) {
+            let operands = &self.graph.node(v).inputs;
+            let packed = self.views_below(operands[1], |op| op.class() == OpClass::View, &mut views);
+            if views.is_empty() || !is_stored(self.graph, packed) {
+                views.clear();
+            } else {
+                self.views_below(operands[0], |op| matches!(op, Op::Permute(_)), &mut views);
+            }
+            views.retain(|v| (self.inlinable)(*v) && !self.stored[v.index()]);
+        }
+        views.into_iter()
+    }
+
+    /// Collects views of one operand, down to what they are views of; reshapes are looked through.
+    fn views_below(
+        &self,
+        mut v: ValueId,
+        is: impl Fn(&Op) -> bool,
+        views: &mut SmallVec<[ValueId; 4]>,
+    ) -> ValueId {
+        while let [operand] = self.graph.node(v).inputs[..]
+            && !is_stored(self.graph, v)
+        {
+            match self.op(v) {
+                Op::Reshape(_) => {}
+                op if is(op) => views.push(v),
+                _ => break,
+            }
+            v = operand;
+        }
+        v
+    }
+
+    /// The convolution whose result a permutation stores in its own order: both are in one kernel.
+    fn stored_conv(&self, v: ValueId) -> Option<ValueId> {
+        let node = self.graph.node(v);
+        let conv = *node.inputs.first().filter(|_| matches!(node.op, Op::Permute(_)))?;
+        let packed = matches!(self.op(conv), Op::Conv(_)) && self.views_of_operands(conv).next().is_some();
+        packed.then_some(conv)
+    }
+
     /// One element for each row of the root: the kernel computes it outside the row's loop.
     fn once_a_row(&self, v: ValueId, root: ValueId) -> bool {
         let shape = &self.graph.ty(v).shape;
@@ -239,6 +297,7 @@ impl Fuser<'_> {
         let before = &self.groups[u.group];
         let mut after = before.clone();
         after.members.insert(v);
+        after.members.extend(self.views_of_operands(v));
         let vectorised = |g: &Group| self.cache.inspect(self.graph, g, |l| is_vectorised(&l.kernel));
         let Ok(new) = vectorised(&after) else { return false };
         let view_or_anchor = self.op(v).class() != OpClass::Elementwise;
@@ -247,7 +306,9 @@ impl Fuser<'_> {
             return true;
         }
         // It was not vectorised anyway?
-        let alone = if self.is_contraction(v) { Group::new(v) } else { before.clone() };
+        let views = self.views_of_operands(v).collect();
+        let alone =
+            if self.is_contraction(v) { Group { members: views, ..Group::new(v) } } else { before.clone() };
         vectorised(&alone) == Ok(false)
     }
 

@@ -206,6 +206,8 @@ impl<'g> Search<'g> {
         let contraction = |v: &ValueId| self.op(*v).class() == OpClass::Contraction;
         let simple =
             own.also.is_empty() && own.locals.is_empty() && !own.members.iter().chain([&v]).any(contraction);
+        let in_parts = |v: &ValueId| matches!(self.op(*v), Op::Pad(_) | Op::Concat(_));
+        let parts = own.members.iter().chain([&v]).any(in_parts);
         let panels = matches!(self.op(v), Op::Pack(_));
         if self.outputs.contains(&v) || panels || !simple || !(self.inlinable)(v) {
             return false;
@@ -226,6 +228,11 @@ impl<'g> Search<'g> {
             let mut group = user.group.clone();
             group.members.insert(v);
             group.members.extend(own.members.iter().copied());
+            // Masks would stand in the innermost loop.
+            let anchored = |v: &ValueId| matches!(self.op(*v), Op::Conv(_) | Op::DotGeneral(_));
+            if parts && user.group.members.iter().chain([&user.group.root]).any(anchored) {
+                return false;
+            }
             let Some(new) = self.trial(group) else { return false };
             made.push(new);
         }
@@ -369,7 +376,17 @@ impl<'g> Search<'g> {
         members.sort();
         let anchor = members.iter().rposition(|&m| self.op(m).class() == OpClass::Contraction);
         let Some(anchor) = anchor else { return vec![] };
-        let computes = |v: ValueId| matches!(self.op(v).class(), OpClass::Elementwise | OpClass::Contraction);
+        // A convolution that a permutation stores in its own order is cut behind that.
+        let permuted = |c: ValueId| {
+            let reads =
+                |m: &&ValueId| matches!(self.op(**m), Op::Permute(_)) && self.graph.node(**m).inputs[0] == c;
+            members.iter().chain([&group.root]).any(|m| reads(&m))
+        };
+        let computes = |v: ValueId| match self.op(v) {
+            Op::Conv(_) => !permuted(v),
+            Op::Permute(_) => matches!(self.op(self.graph.node(v).inputs[0]), Op::Conv(_)),
+            op => matches!(op.class(), OpClass::Elementwise | OpClass::Contraction),
+        };
         let after = members[anchor..].iter().copied();
         let fits = after.filter(|&v| computes(v) && self.graph.ty(v).elements() == elements);
         fits.take(MAX_SPLITS).collect()

@@ -85,9 +85,9 @@ pub(super) fn rewrite(graph: Graph, options: &Options, cache: &Cache) -> Result<
 
 /// A graph in the layouts that its contractions like best, with its plan.
 fn laid_out(best: Tried, options: &Options, cache: &Cache) -> Result<Tried, Error> {
-    let nodes = best.graph.nodes.len();
-    let graph = crate::layout::choose(best.graph, cache.machine()).map_err(crate::layout_fault)?;
-    if graph.nodes.len() == nodes {
+    let chosen = crate::layout::choose(best.graph, cache.machine(), options.strict);
+    let (graph, changed) = chosen.map_err(crate::layout_fault)?;
+    if !changed {
         return Ok(Tried { graph, ..best });
     }
     let inlinable = vec![!options.without.contains(&LOAD); graph.nodes.len()];

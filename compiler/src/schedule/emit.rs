@@ -36,6 +36,8 @@ pub(crate) struct Emitter<'g> {
     depth: usize,
     /// The local or root that the present stage computes.
     target: ValueId,
+    /// Values that are computed here from contractions.
+    behind: FxHashSet<ValueId>,
 }
 
 type Result<T> = std::result::Result<T, Refuse>;
@@ -55,6 +57,7 @@ pub(crate) fn emit(graph: &Graph, group: &Group) -> Result<(DraftKernel, Ranges)
         in_contraction: false,
         depth: 0,
         target: group.root,
+        behind: behind_contractions(graph, group),
     };
     stores::check(graph, group)?;
     let root_shape = graph.ty(group.root).shape.clone();
@@ -70,6 +73,22 @@ pub(crate) fn emit(graph: &Graph, group: &Group) -> Result<(DraftKernel, Ranges)
     }
     e.root_stage()?;
     Ok((e.kernel, e.ranges))
+}
+
+/// The contractions of a group, and the values that it computes from them.
+fn behind_contractions(graph: &Graph, group: &Group) -> FxHashSet<ValueId> {
+    let computed = group.members.iter().chain(&group.also).chain([&group.root]);
+    let mut computed: Vec<ValueId> = computed.copied().collect();
+    computed.sort();
+    let mut behind = FxHashSet::default();
+    for v in computed {
+        let node = graph.node(v);
+        let contraction = node.op.class() == OpClass::Contraction;
+        if contraction || node.inputs.iter().any(|&i| behind.contains(&storage(graph, i))) {
+            behind.insert(v);
+        }
+    }
+    behind
 }
 
 impl Emitter<'_> {
@@ -270,8 +289,13 @@ impl Emitter<'_> {
             Op::Concat(c) => self.concat(c.axis as usize, &inputs, index, mask),
             Op::Unary(_) | Op::Binary(_) | Op::Compare(_) | Op::Select(_) | Op::Cast(_) | Op::Bitcast(_) => {
                 let mut args = [0; 3];
-                for (k, &i) in inputs.iter().enumerate() {
-                    args[k] = self.value(i, index, mask)?;
+                // Contractions first: what is not accumulated comes behind them.
+                for first in [true, false] {
+                    for (k, &i) in inputs.iter().enumerate() {
+                        if self.behind.contains(&storage(self.graph, i)) == first {
+                            args[k] = self.value(i, index, mask)?;
+                        }
+                    }
                 }
                 let [a, b, c] = args;
                 let inst = match &node.op {
@@ -576,12 +600,13 @@ impl Emitter<'_> {
         } else {
             simplify(&out_channel.floor_div(&per_group), &self.ranges)
         };
+        // The channel is summed innermost.
+        let taps: Vec<Dim> = w.shape[2..].iter().map(|d| self.reduce_axis(d)).collect();
         let channel = self.reduce_axis(&w.shape[1]);
         let mut x_at = vec![index[0].clone(), group * &w.shape[1] + &channel];
         let mut w_at = vec![out_channel, channel];
         let mut bounds = vec![];
-        for k in 0..c.strides.len() {
-            let tap = self.reduce_axis(&w.shape[k + 2]);
+        for (k, tap) in taps.into_iter().enumerate() {
             let at = index[k + 2].clone() * c.strides[k] + tap.clone() * c.dilations[k] - &c.pads[k].0;
             if !(c.pads[k].0.is_const(0) && c.pads[k].1.is_const(0)) {
                 bounds.push((simplify(&at, &self.ranges), x.shape[k + 2].clone()));

@@ -1,6 +1,8 @@
 //! Chooses the schedule of a kernel: which axis fills the vector registers, which one the register
 //! tile's rows, in which order the loops run, and what is shared out among threads.
 
+mod conv;
+
 use super::const_extent;
 use super::share::share_out;
 use crate::Machine;
@@ -174,7 +176,11 @@ fn stage(kernel: &Kernel, index: usize, machine: Machine) -> StageSchedule {
         let v = vector.filter(|v| v.1.smooth).map(|v| v.0).or(inner).map(|v| (v, 1));
         return StageSchedule { vector: v, ..Default::default() };
     }
-    contraction(stage, &parallel, vector.map(|v| v.0), machine, &extent)
+    let vector = vector.map(|v| v.0);
+    let mut schedule = conv::bordered(stage, &parallel, vector, machine, &extent)
+        .unwrap_or_else(|| contraction(stage, &parallel, vector, machine, &extent));
+    schedule.order = conv::panels_first(stage, &parallel, &reduce, &schedule);
+    schedule
 }
 
 /// The second axis of a tile whose accesses stride along the first: the one along which they step.

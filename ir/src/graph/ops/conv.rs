@@ -12,7 +12,7 @@ use crate::literal::Literal;
 /// Cross-correlation of `x: [N, C, spatial..]` with `w: [O, C / groups, kernel..]`, giving `[N, O, spatial..]`.
 ///
 /// `out[n, o, p..] = sum over c, k.. of x[n, g * C/groups + c, p * stride + k * dilation - pad_lo] * w[o, c, k..]`
-/// with `g = o / (O / groups)`; positions outside `x` contribute nothing. Summed in ascending order of (c, k..).
+/// with `g = o / (O / groups)`; positions outside `x` contribute nothing. Summed in ascending order of (k.., c).
 /// Output extent: `floor((in + lo + hi - ((k - 1) * dilation + 1)) / stride) + 1`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Conv {

@@ -1,5 +1,5 @@
 //! Reference semantics of convolutions: blocks of output positions become columns of a matrix of
-//! their taps, which the weights multiply in ascending order of (channel, taps).
+//! their taps, which the weights multiply in ascending order of (taps, channel).
 
 use super::super::EvalCx;
 use super::super::dot::matmul;
@@ -118,7 +118,8 @@ fn conv_in<T: Ring>(op: &Conv, cx: &EvalCx<'_>, x: &Literal, w: &Literal) -> Res
     let mut out = zeros::<T>(OP, total)?;
     let depth = w.shape()[1] * geometry.taps();
     if total > 0 && depth > 0 && !x.is_empty() {
-        let (x, w) = (words::<T>(x), words::<T>(w));
+        let w = channels_innermost(&words::<T>(w), w.shape()[1], geometry.taps());
+        let x = words::<T>(x);
         let per_in = x.len() / (cx.shape[0] * groups);
         let per_out = total / (cx.shape[0] * groups);
         let weights = w.len() / groups;
@@ -136,6 +137,15 @@ fn conv_in<T: Ring>(op: &Conv, cx: &EvalCx<'_>, x: &Literal, w: &Literal) -> Res
     narrowed(OP, cx.dtype, cx.shape, out)
 }
 
+/// Weights `[output, channel, taps..]` as `[output, taps.., channel]`: the order in which products are summed.
+fn channels_innermost<T: Ring>(w: &[T], channels: usize, taps: usize) -> Vec<T> {
+    let place = |i: usize| {
+        let (output, tap, channel) = (i / (taps * channels), i / channels % taps, i % channels);
+        (output * channels + channel) * taps + tap
+    };
+    (0..w.len()).map(|i| w[place(i)]).collect()
+}
+
 /// One group of one image, in blocks of positions.
 fn by_columns<T: Ring>(
     geometry: &Geometry,
@@ -145,7 +155,8 @@ fn by_columns<T: Ring>(
     depth: usize,
 ) -> Result<(), OpError> {
     let positions: usize = geometry.output.iter().product();
-    let (taps, plane) = (geometry.taps(), geometry.input.iter().product::<usize>());
+    let plane = geometry.input.iter().product::<usize>();
+    let channels = depth / geometry.taps();
     let block = (BLOCK / depth).clamp(64, 4096).min(positions);
     let mut columns = zeros::<T>(OP, depth * block)?;
     let outputs = y.len() / positions;
@@ -154,7 +165,7 @@ fn by_columns<T: Ring>(
         let n = block.min(positions - p0);
         let columns = &mut columns[..depth * n];
         for (d, row) in columns.chunks_exact_mut(n).enumerate() {
-            geometry.gather(&x[d / taps * plane..][..plane], d % taps, p0, row);
+            geometry.gather(&x[d % channels * plane..][..plane], d / channels, p0, row);
         }
         let product = &mut product[..outputs * n];
         product.fill(T::zeroed());
@@ -169,7 +180,8 @@ fn by_columns<T: Ring>(
 /// The same, one product after the other, leaving out what lies outside.
 fn one_by_one<T: Ring>(geometry: &Geometry, x: &[T], w: &[T], y: &mut [T], depth: usize) {
     let positions: usize = geometry.output.iter().product();
-    let (taps, plane) = (geometry.taps(), geometry.input.iter().product::<usize>());
+    let plane = geometry.input.iter().product::<usize>();
+    let channels = depth / geometry.taps();
     let last = geometry.kernel.len().checked_sub(1);
     for (o, y) in y.chunks_exact_mut(positions).enumerate() {
         for (d, &w) in w[o * depth..][..depth].iter().enumerate() {
@@ -178,12 +190,12 @@ fn one_by_one<T: Ring>(geometry: &Geometry, x: &[T], w: &[T], y: &mut [T], depth
                     None => Some(0),
                     Some(k) => {
                         let (row, column) = (p / geometry.output[k], p % geometry.output[k]);
-                        let at = geometry.place(k, column, d % taps % geometry.kernel[k]);
-                        geometry.row_base(row, d % taps).zip(at).map(|(base, at)| base + at)
+                        let at = geometry.place(k, column, d / channels % geometry.kernel[k]);
+                        geometry.row_base(row, d / channels).zip(at).map(|(base, at)| base + at)
                     }
                 };
                 if let Some(place) = place {
-                    *y = y.plus(w.times(x[d / taps * plane + place]));
+                    *y = y.plus(w.times(x[d % channels * plane + place]));
                 }
             }
         }
