@@ -8,6 +8,7 @@
 //! used more than once in the row become stages of their own (softmax, normalisation).
 
 use super::{Group, Plan, demanded, inlined_always, is_stored};
+use crate::canonicalize::constant::uniform;
 use crate::schedule::{Cache, is_vectorised};
 use fornax_ir::graph::ops::OpClass;
 use fornax_ir::graph::{Graph, Op, ValueId};
@@ -170,7 +171,9 @@ impl Fuser<'_> {
         let first = uses[0].group;
         let one_group = uses.iter().all(|u| u.group == first);
         if !one_group {
-            let cheap = self.cheap_to_repeat(v) && uses.iter().all(|u| u.part == Part::Main);
+            // Elements that are all the same constant need no memory anywhere.
+            let repeated = uniform(self.graph, v).is_some();
+            let cheap = self.cheap_to_repeat(v) && (repeated || uses.iter().all(|u| u.part == Part::Main));
             return cheap && self.inline_everywhere(v, uses);
         }
         let parts_differ = uses.len() > 1;
