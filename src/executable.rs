@@ -12,7 +12,7 @@ use fornax_ir::graph::Graph;
 use fornax_ir::graph::interp::{self, Bindings};
 use fornax_ir::literal::byte_count;
 use fornax_runtime::abi::{FNX_INDEX, FNX_SHAPE};
-use fornax_runtime::{CancelToken, Instance, InstanceOptions, RunError, ThreadPool};
+use fornax_runtime::{CancelToken, Instance, InstanceOptions, RunError, Shelf, ThreadPool};
 
 use crate::error::{Error, InputError};
 use crate::options::{Backend, Options};
@@ -44,6 +44,8 @@ pub(crate) struct Native {
     instance: Instance,
     program: Facts,
     messages: Vec<String>,
+    /// Memory of outputs, from run to run.
+    shelf: Arc<Shelf>,
 }
 
 /// What is kept of a program once its code is made.
@@ -103,6 +105,7 @@ pub(crate) fn compile(lowered: Lowered, options: &Options, pool: &Arc<ThreadPool
         instance: instance.map_err(compile_error)?,
         messages: compiled.code.messages.clone(),
         program: Facts::of(&compiled.program),
+        shelf: Arc::default(),
     };
     Ok(Built {
         kernels: native.program.calls.len(),
@@ -230,7 +233,7 @@ impl Native {
             };
             let shape = spec.shape.iter().map(extent).collect::<Result<Shape, _>>()?;
             let bytes = byte_count(spec.dtype, &shape)?;
-            Ok(Buffer { storage: Storage::zeroed(bytes, &shape)?, bytes, shape })
+            Ok(Buffer { storage: Storage::of_shelf(&self.shelf, bytes, &shape)?, bytes, shape })
         };
         self.program.outputs.iter().map(buffer).collect()
     }

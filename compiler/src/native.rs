@@ -22,7 +22,8 @@ pub struct Compiled {
 
 impl Lowered {
     /// Generates code for a machine, with the leaf emitter of that name, and gathers the weights.
-    /// Consumes the graph: its constants are released one by one as they are copied.
+    /// Consumes the graph: its constants are released one by one as they are copied, and so are pages of a
+    /// mapped file.
     ///
     /// # Errors
     /// [`Error::Codegen`], or [`Error::Weights`] when memory does not suffice.
@@ -48,6 +49,7 @@ fn gather_weights(mut graph: Graph, sources: &[WeightSource], bytes: u64) -> Res
         s.write(s.literal(&graph), &mut weights.as_mut_slice()[s.offset as usize..]);
         let same = |other: &WeightSource| other.constant == s.constant && other.regions == s.regions;
         if !sources[k + 1..].iter().any(same) {
+            fornax_ir::file::release(s.literal(&graph).bytes());
             *s.literal_mut(&mut graph) = fornax_ir::Literal::scalar(0u8);
         }
     }

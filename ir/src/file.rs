@@ -18,6 +18,12 @@ pub fn map(file: &File) -> io::Result<Bytes> {
     ffi::map(file)
 }
 
+/// Gives back the memory behind bytes that are not needed for now, where they are those of a mapped file; anything else
+/// stays as it is. The bytes stay valid: they are read again when touched.
+pub fn release(bytes: &[u8]) {
+    ffi::release(bytes);
+}
+
 /// The bytes of a regular file that is not empty, mapped.
 ///
 /// # Errors
@@ -140,6 +146,27 @@ mod tests {
         assert_eq!(std::fs::read_dir(&folder.0).unwrap().count(), 1, "no part stays");
         assert!(write_whole(&folder.0.join("none/a"), |_| Ok(())).is_err());
         assert!(write_whole(Path::new("/"), |_| Ok(())).is_err());
+    }
+
+    #[test]
+    fn released_bytes_are_read_again() {
+        let folder = Folder::new("release");
+        let path = folder.0.join("a");
+        let data: Vec<u8> = (0..100_000u32).flat_map(u32::to_le_bytes).collect();
+        std::fs::write(&path, &data).unwrap();
+        let mapped = open(&path).unwrap();
+        let part = mapped.slice(4097..300_001);
+        for bytes in [&part[..], &mapped[..], &part[..0]] {
+            release(bytes);
+            assert!(mapped == data[..] && part == data[4097..300_001]);
+        }
+        // Memory that is no file's is left alone.
+        let own = data.clone();
+        release(&own);
+        assert_eq!(own, data);
+        drop(mapped);
+        release(&part);
+        assert_eq!(part, data[4097..300_001]);
     }
 
     #[test]

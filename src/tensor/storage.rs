@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fornax_ir::literal::LiteralError;
-use fornax_runtime::AlignedBuffer;
+use fornax_runtime::{AlignedBuffer, Shelf};
 
 /// Storage up to this many bytes is one allocation together with its reference count.
 const SMALL: usize = 4096;
@@ -30,6 +30,22 @@ impl Storage {
             return Ok(Storage::Words(std::iter::repeat_n(0, bytes.div_ceil(8)).collect()));
         }
         let block = AlignedBuffer::zeroed(bytes).map_err(|_| LiteralError::TooLarge(shape.to_vec()))?;
+        Ok(Storage::Block(Arc::new(block)))
+    }
+
+    /// Unspecified values, in memory of a shelf that takes it back.
+    ///
+    /// # Errors
+    /// As [`Storage::zeroed`].
+    pub(crate) fn of_shelf(
+        shelf: &Arc<Shelf>,
+        bytes: usize,
+        shape: &[usize],
+    ) -> Result<Storage, LiteralError> {
+        if bytes <= SMALL {
+            return Storage::zeroed(bytes, shape);
+        }
+        let block = shelf.buffer(bytes).map_err(|_| LiteralError::TooLarge(shape.to_vec()))?;
         Ok(Storage::Block(Arc::new(block)))
     }
 
