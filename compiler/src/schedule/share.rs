@@ -21,9 +21,12 @@ const THREADS: [i64; 2] = [2, 4];
 const INSTRUCTION: f64 = 8.0;
 /// Picoseconds to bring a byte from a cache that threads share.
 const BYTE: f64 = 12.0;
+/// Points of a vector axis below which it is not divided where there are other axes: threads would read parts
+/// of the same short rows.
+const SHORT: i64 = 128;
 /// By how much a division along one axis may be slower than one along two, whose outer loop runs over
 /// pieces instead of in the order that suits the tile.
-const SIMPLER: f64 = 1.03;
+const SIMPLER: f64 = 1.06;
 
 /// A parallel axis that can be divided.
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +73,11 @@ pub(super) fn share_out(kernel: &Kernel, schedule: &StageSchedule, machine: Mach
         Candidate { axis, extent, chunk: chunk(axis) }
     });
     // An axis of unknown extent may turn out long.
-    let long = |c: &Candidate| c.pieces() > 1 || stage.axes[c.axis as usize].extent.as_const().is_none();
+    let long = |c: &Candidate| {
+        let short = parallel.len() > 1 && schedule.vector.is_some_and(|v| v.0 == c.axis) && c.extent < SHORT;
+        let unknown = stage.axes[c.axis as usize].extent.as_const().is_none();
+        (c.pieces() > 1 && !short) || unknown
+    };
     let candidates: Vec<Candidate> = all.filter(long).collect();
     let division = Division::of(kernel);
     let mut best: Option<(f64, Vec<Candidate>)> = None;
@@ -218,6 +225,19 @@ mod tests {
                 assert!(most as f64 <= 1.1 * items as f64, "{m}x{k}x{n}: {pieces:?} on {threads} threads");
             }
         }
+    }
+
+    #[test]
+    fn short_rows_stay_together() {
+        // Panels of a packed matrix: 128 of 32 columns each.
+        let pieces = pieces(&[
+            "%0: f32[4096] = input \"x\"",
+            "%1: f32[128, 4096, 32] = input \"w\"",
+            "%2: f32[128, 32] = dot %1, %0 batch [] contract [1:0]",
+            "output \"y\" %2",
+        ]);
+        assert_eq!(pieces.len(), 1);
+        assert_eq!(pieces[0].0, Size::Const(128));
     }
 
     #[test]
