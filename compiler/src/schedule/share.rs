@@ -78,7 +78,11 @@ pub(super) fn share_out(kernel: &Kernel, schedule: &StageSchedule, machine: Mach
         let unknown = stage.axes[c.axis as usize].extent.as_const().is_none();
         (c.pieces() > 1 && !short) || unknown
     };
-    let candidates: Vec<Candidate> = all.filter(long).collect();
+    let all: Vec<Candidate> = all.collect();
+    let mut candidates: Vec<Candidate> = all.iter().copied().filter(long).collect();
+    if candidates.is_empty() {
+        candidates = all.into_iter().filter(|c| c.pieces() > 1).collect();
+    }
     let division = Division::of(kernel);
     let mut best: Option<(f64, Vec<Candidate>)> = None;
     let singles = candidates.iter().map(|c| vec![*c]);

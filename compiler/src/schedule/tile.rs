@@ -36,6 +36,8 @@ pub fn choose(kernel: &mut Kernel, machine: Machine) {
 const LANES: i64 = 4;
 /// Instructions around one run of a pointwise leaf, roughly.
 const RUN: i64 = 32;
+/// Columns that are summed together: two cache lines of 32-bit elements.
+const COLUMNS: i64 = 32;
 /// Points of a strided copy's second axis that are computed together: half a cache line.
 const COPY_ROWS: u32 = 8;
 
@@ -173,7 +175,9 @@ fn stage(kernel: &Kernel, index: usize, machine: Machine) -> StageSchedule {
     };
     if order == Order::Interleaved {
         let inner = reduce.last().copied().filter(|a| cost(stage, *a, 1).smooth && extent(*a) >= 16);
-        let v = vector.filter(|v| v.1.smooth).map(|v| v.0).or(inner).map(|v| (v, 1));
+        // Sums of columns walk the rows: two cache lines of each at a time, which far rows would push out.
+        let columns = |v: AxisId| COLUMNS.min(extent(v)).div_euclid(machine.lanes()).max(1) as u32;
+        let v = vector.filter(|v| v.1.smooth).map(|v| (v.0, columns(v.0))).or(inner.map(|v| (v, 1)));
         return StageSchedule { vector: v, ..Default::default() };
     }
     let vector = vector.map(|v| v.0);
