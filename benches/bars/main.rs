@@ -11,6 +11,7 @@ use std::process::{Command, ExitCode};
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
+mod kernels;
 mod models;
 mod optimizer;
 mod threads;
@@ -90,6 +91,7 @@ fn main() -> ExitCode {
         report.line(&format!("reference interpreter, slowest {word}"), rate, "GMAC/s", Bar::AtLeast(1.0));
     }
     threads::bars(&mut report);
+    kernels::bars(&mut report);
     optimizer::bars(&mut report);
     let eager = bench_lines("fornax", "eager");
     eager.iter().for_each(|line| println!("  {line}"));

@@ -14,7 +14,7 @@ const PARALLEL_BYTES: usize = 8 << 20;
 /// Bytes of a constant in panels.
 pub(crate) fn packed_bytes(literal: &Literal, pack: &Pack) -> usize {
     let last = pack.perm.last().map_or(1, |&p| literal.shape()[p as usize]);
-    let others = if last == 0 { 0 } else { literal.len() / last };
+    let others = literal.len().checked_div(last).unwrap_or(0);
     last.div_ceil(pack.width as usize) * pack.width as usize * others * literal.dtype().bytes()
 }
 
