@@ -204,6 +204,19 @@ impl Linker<'_> {
             self.dumps.leaves.push_str(&format!("; kernel k{number} {}\n{leaves}", kernel.object.name));
         }
         let leaves = self.leaves(number, &kernel.functions)?;
+        if kernel.object.asm.is_some() {
+            for (n, code) in kernel.functions.iter().enumerate() {
+                self.dumps.asm.push_str(&format!(
+                    "; leaf {n} of {}, {} bytes\n",
+                    kernel.object.name,
+                    code.len()
+                ));
+                for line in code.chunks(32) {
+                    let bytes = line.iter().map(|byte| format!("{byte:02x}"));
+                    self.dumps.asm.push_str(&format!("  {}\n", bytes.collect::<String>()));
+                }
+            }
+        }
         self.function(id, &kernel.object, &leaves)?;
         Ok(id)
     }
