@@ -182,7 +182,7 @@ pub struct TargetArgs {
     #[arg(long, value_name = "CPU", default_value = "native")]
     pub cpu: Cpu,
     /// Who encodes innermost loops: clif, x64, or auto (x64 where the CPU has AVX2)
-    #[arg(long, value_name = "LEAF", default_value = "clif")]
+    #[arg(long, value_name = "LEAF", default_value = "auto")]
     pub leaf: Leaf,
     /// Who plans kernels: egraph, greedy, or none (each operator its own)
     #[arg(long, value_name = "OPTIMIZER", default_value = "egraph")]

@@ -65,11 +65,11 @@ impl FromStr for Cpu {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub enum Leaf {
     /// Cranelift: every target, vectors of 128 bits at most.
-    #[default]
     Clif,
     /// AVX2 with fused multiply-add, or AVX-512; what it has no code for is left to Cranelift.
     X64,
     /// `X64` where the target has what it needs, else `Clif`.
+    #[default]
     Auto,
 }
 
@@ -346,7 +346,9 @@ mod tests {
         if cfg!(target_arch = "x86_64") {
             assert!(!baseline.fma && !baseline.has_round);
             assert_eq!(native.fma, host_has("fma"));
-            assert_eq!(baseline.id(Leaf::Clif), "x86_64-baseline/clif");
+            for leaf in [Leaf::Clif, Leaf::Auto] {
+                assert_eq!(baseline.id(leaf), "x86_64-baseline/clif");
+            }
         }
     }
 
@@ -358,6 +360,10 @@ mod tests {
                 Ok(target) => {
                     assert!(complete && target.fma && target.has_round);
                     assert_eq!(target.id(Leaf::Clif), format!("{cpu}/clif"));
+                    let vectors = if cpu == Cpu::V4 { "avx512" } else { "avx2" };
+                    for leaf in [Leaf::X64, Leaf::Auto] {
+                        assert_eq!(target.id(leaf), format!("{cpu}/x64-{vectors}"));
+                    }
                 }
                 Err(e) => assert!(!complete && e.to_string().contains(cpu.name()), "{e}"),
             }

@@ -252,9 +252,11 @@ fn code_for_every_level_of_the_machine_gives_the_same_bits() {
     let x = input(33);
     for cpu in Cpu::ALL {
         let Ok(target) = Target::host(cpu) else { continue };
-        let compiled = compile(&example(), &target, "clif", &Options::default()).unwrap();
-        assert!(compiled.external_symbols.is_empty(), "{cpu}: {:?}", compiled.external_symbols);
-        assert_eq!(run(&instance(&compiled, 2), &x, None), (Ok(()), expected(&x)), "{cpu}");
+        for leaf in ["clif", "auto"] {
+            let compiled = compile(&example(), &target, leaf, &Options::default()).unwrap();
+            assert!(compiled.external_symbols.is_empty(), "{cpu}: {:?}", compiled.external_symbols);
+            assert_eq!(run(&instance(&compiled, 2), &x, None), (Ok(()), expected(&x)), "{cpu}, {leaf}");
+        }
     }
 }
 
@@ -295,6 +297,9 @@ fn too_few_weights_are_refused() {
 fn malformed_programs_and_unknown_names_are_errors() {
     let error = compile(&example(), &target(), "llvm", &Options::default()).unwrap_err();
     assert!(error.to_string().contains("clif"), "{error}");
+    let baseline = Target::host(Cpu::Baseline).unwrap();
+    let error = compile(&example(), &baseline, "x64", &Options::default()).unwrap_err();
+    assert!(matches!(error, Error::LeafLacking { .. }) && error.to_string().contains("AVX2"), "{error}");
     let mut program = example();
     program.calls[0].buffers.pop();
     let error = compile(&program, &target(), "clif", &Options::default()).unwrap_err();
