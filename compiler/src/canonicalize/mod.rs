@@ -30,7 +30,7 @@ mod views;
 pub(crate) use views::permuted_axes;
 
 use fornax_ir::graph::verify::{VerifyError, verify};
-use fornax_ir::graph::{Graph, GraphError};
+use fornax_ir::graph::{Graph, GraphError, ValueId};
 use thiserror::Error;
 
 /// What canonicalization may do.
@@ -97,13 +97,15 @@ pub fn canonicalize(graph: Graph, options: &CanonicalizeOptions) -> Result<Graph
     run_passes(graph, options, true)
 }
 
-/// A graph without its dead nodes, in which views meet and constants are folded.
+/// A graph without its dead nodes, in which views meet and constants are folded; nodes for which `stays` says so stay
+/// as they are.
 ///
 /// # Errors
 /// A fault of the compiler: an operator refuses its operands.
-pub(crate) fn simplified(graph: Graph) -> Result<Graph, GraphError> {
+pub(crate) fn simplified(graph: Graph, stays: impl Fn(&Graph, ValueId) -> bool) -> Result<Graph, GraphError> {
     let graph = dead_code::remove(graph);
-    Ok(dead_code::remove(simplify::simplify(&graph, &CanonicalizeOptions::default())?))
+    let stays = |v: ValueId| stays(&graph, v);
+    Ok(dead_code::remove(simplify::simplify_but(&graph, &CanonicalizeOptions::default(), &stays)?))
 }
 
 /// Runs the passes in the regions, then on the graph itself. Regions are verified as parts of the

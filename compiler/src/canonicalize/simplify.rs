@@ -63,8 +63,20 @@ static RULES: &[Rule] = &[
 
 /// Applies the rules to every node, in order.
 pub(super) fn simplify(graph: &Graph, options: &CanonicalizeOptions) -> Result<Graph, GraphError> {
+    simplify_but(graph, options, &|_| false)
+}
+
+/// As [`simplify`]; some nodes stay as they are.
+pub(super) fn simplify_but(
+    graph: &Graph,
+    options: &CanonicalizeOptions,
+    stays: &dyn Fn(ValueId) -> bool,
+) -> Result<Graph, GraphError> {
     Rebuild::new(graph).sweep(|r, v| {
         let node = r.old.node(v);
+        if stays(v) {
+            return r.copy(v);
+        }
         if let Op::Const(c) = node.op {
             let c = &graph.consts[c.index()];
             return match fold::splat(r, &c.literal) {

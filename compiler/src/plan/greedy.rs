@@ -244,11 +244,16 @@ impl Fuser<'_> {
         let mut views: SmallVec<[ValueId; 4]> = SmallVec::new();
         if let Op::Conv(_) = self.op(v) {
             let operands = &self.graph.node(v).inputs;
-            let packed = self.views_below(operands[1], |op| op.class() == OpClass::View, &mut views);
+            let view = |v: ValueId| self.op(v).class() == OpClass::View;
+            let packed = self.views_below(operands[1], view, &mut views);
             if views.is_empty() || !is_stored(self.graph, packed) {
                 views.clear();
             } else {
-                self.views_below(operands[0], |op| matches!(op, Op::Permute(_)), &mut views);
+                // What another convolution gives is stored in the order of the permutation behind that.
+                let conv = |v: ValueId| matches!(self.op(v), Op::Conv(_));
+                let view =
+                    |v: ValueId| matches!(self.op(v), Op::Permute(_)) && !conv(self.graph.node(v).inputs[0]);
+                self.views_below(operands[0], view, &mut views);
             }
             views.retain(|v| (self.inlinable)(*v) && !self.stored[v.index()]);
         }
@@ -259,7 +264,7 @@ impl Fuser<'_> {
     fn views_below(
         &self,
         mut v: ValueId,
-        is: impl Fn(&Op) -> bool,
+        is: impl Fn(ValueId) -> bool,
         views: &mut SmallVec<[ValueId; 4]>,
     ) -> ValueId {
         while let [operand] = self.graph.node(v).inputs[..]
@@ -267,7 +272,7 @@ impl Fuser<'_> {
         {
             match self.op(v) {
                 Op::Reshape(_) => {}
-                op if is(op) => views.push(v),
+                _ if is(v) => views.push(v),
                 _ => break,
             }
             v = operand;

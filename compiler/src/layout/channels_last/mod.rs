@@ -135,7 +135,18 @@ pub(super) fn channels_last(
     if !graph.nodes.iter().any(|n| matches!(n.op, Op::Conv(_))) {
         return Ok(None);
     }
-    simplified(laid_out(graph, machine.panel(), strict)?).map(Some)
+    simplified(laid_out(graph, machine.panel(), strict)?, reads_stored).map(Some)
+}
+
+/// Whether a value is how a convolution reads what another one stores: one permutation does not undo the other, as
+/// what is stored between them would no longer have its channels last.
+fn reads_stored(graph: &Graph, v: ValueId) -> bool {
+    let operand = |v: ValueId| match graph.node(v).op {
+        Op::Permute(_) => Some(graph.node(v).inputs[0]),
+        _ => None,
+    };
+    let stored = operand(v).and_then(operand);
+    stored.is_some_and(|v| matches!(graph.node(v).op, Op::Conv(_)) && graph.ty(v).rank() > 2)
 }
 
 fn laid_out(graph: &Graph, panel: usize, strict: bool) -> Result<Graph, GraphError> {
