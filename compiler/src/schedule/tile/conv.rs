@@ -43,7 +43,7 @@ pub(super) fn bordered(
     if !known || others().any(free) {
         return None;
     }
-    let rows = others().filter(|&a| shares(a) && extent(a) > i64::from(ROWS)).next_back()?;
+    let rows = others().rfind(|&a| shares(a) && extent(a) > i64::from(ROWS))?;
     let across = ((extent(v) + machine.lanes() - 1) / machine.lanes()).max(1) as u32;
     let vecs = across.min(if machine.registers < 32 { 2 } else { 4 });
     Some(StageSchedule { vector: Some((v, vecs)), rows: Some((rows, ROWS)), unroll: 1, ..Default::default() })
