@@ -7,6 +7,7 @@ use super::super::ring::{Ring, by_ring, narrowed, widened};
 use super::super::strided::{bad_eval, count, words, zeros};
 use super::{Conv, OpError};
 use crate::literal::Literal;
+use std::borrow::Cow;
 
 const OP: &str = "conv";
 /// Elements of a block's tap matrix.
@@ -118,7 +119,7 @@ fn conv_in<T: Ring>(op: &Conv, cx: &EvalCx<'_>, x: &Literal, w: &Literal) -> Res
     let mut out = zeros::<T>(OP, total)?;
     let depth = w.shape()[1] * geometry.taps();
     if total > 0 && depth > 0 && !x.is_empty() {
-        let w = channels_innermost(&words::<T>(w), w.shape()[1], geometry.taps());
+        let w = channels_innermost(words::<T>(w), w.shape()[1], geometry.taps());
         let x = words::<T>(x);
         let per_in = x.len() / (cx.shape[0] * groups);
         let per_out = total / (cx.shape[0] * groups);
@@ -138,12 +139,17 @@ fn conv_in<T: Ring>(op: &Conv, cx: &EvalCx<'_>, x: &Literal, w: &Literal) -> Res
 }
 
 /// Weights `[output, channel, taps..]` as `[output, taps.., channel]`: the order in which products are summed.
-fn channels_innermost<T: Ring>(w: &[T], channels: usize, taps: usize) -> Vec<T> {
-    let place = |i: usize| {
-        let (output, tap, channel) = (i / (taps * channels), i / channels % taps, i % channels);
-        (output * channels + channel) * taps + tap
-    };
-    (0..w.len()).map(|i| w[place(i)]).collect()
+fn channels_innermost<T: Ring>(w: Cow<'_, [T]>, channels: usize, taps: usize) -> Cow<'_, [T]> {
+    if taps == 1 || channels == 1 {
+        return w;
+    }
+    let mut turned = w.to_vec();
+    for (from, to) in w.chunks_exact(channels * taps).zip(turned.chunks_exact_mut(channels * taps)) {
+        for (c, from) in from.chunks_exact(taps).enumerate() {
+            from.iter().enumerate().for_each(|(tap, w)| to[tap * channels + c] = *w);
+        }
+    }
+    turned.into()
 }
 
 /// One group of one image, in blocks of positions.
