@@ -42,6 +42,9 @@ pub const PARTIALS: i64 = 32;
 /// Most bytes of the frame that partials of one tile may take.
 const FRAME_LIMIT: u32 = 32 << 10;
 
+/// Lanes of the narrowest registers, and how many of them a tile may take for accumulators.
+const NARROW: (u32, u32) = (4, 12);
+
 /// What the leaves of a stage look like.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {
@@ -131,8 +134,8 @@ impl<'k> StagePlan<'k> {
         if let Some((axis, vecs)) = wanted {
             let mut plan = Self::scalar(kernel, number, Some(axis));
             plan.set_rows(rows);
-            if plan.vectorize(axis, vecs, emitter) {
-                return plan;
+            if plan.vectorize(axis, vecs, u32::MAX, emitter) {
+                return plan.fitting(vecs, rows, emitter);
             }
         }
         let leaf_axis = wanted.map(|v| v.0).filter(|&a| kernel.axis(number, a).kind == AxisKind::Parallel);
@@ -140,6 +143,23 @@ impl<'k> StagePlan<'k> {
         plan.set_rows(rows);
         plan.limit_frame(DType::F32.bytes() as u32, Tile::POINT);
         plan
+    }
+
+    /// This plan, or one with narrower registers where the axis fills none of these and no tile may be partial.
+    fn fitting(self, vecs: u32, rows: Option<(AxisId, u32)>, emitter: &dyn LeafEmitter) -> Self {
+        let Some((axis, _, lanes)) = self.vector else { return self };
+        let Some(extent) = self.extent(axis).as_const().map(|n| n.clamp(0, i64::from(u32::MAX)) as u32)
+        else {
+            return self;
+        };
+        let fits = extent >= lanes || self.partial || self.mode == Mode::Along;
+        if fits || extent < NARROW.0 {
+            return self;
+        }
+        let vecs = (vecs * lanes / NARROW.0).min(extent / NARROW.0).max(1);
+        let mut narrow = Self::scalar(self.kernel, self.number, Some(axis));
+        narrow.set_rows(rows.map(|(a, n)| (a, n.min(NARROW.1 / vecs).max(1))));
+        if narrow.vectorize(axis, vecs, NARROW.0, emitter) { narrow } else { self }
     }
 
     /// One point at a time; a leaf without reduction runs along `leaf_axis`, or the innermost one.

@@ -10,8 +10,14 @@ use fornax_ir::leaf::{Addr, Inst as Lir, Leaf, Op as LirOp, Type};
 use fornax_ir::scalar::Scalar;
 
 impl StagePlan<'_> {
-    /// Sets up vectors along `axis`; false if the body or the emitter does not allow it.
-    pub(super) fn vectorize(&mut self, axis: AxisId, vecs: u32, emitter: &dyn LeafEmitter) -> bool {
+    /// Sets up vectors along `axis`, of `most_lanes` at most; false if the body or the emitter does not allow it.
+    pub(super) fn vectorize(
+        &mut self,
+        axis: AxisId,
+        vecs: u32,
+        most_lanes: u32,
+        emitter: &dyn LeafEmitter,
+    ) -> bool {
         let along = self.kernel.axis(self.number, axis).kind == AxisKind::Reduce;
         if along {
             self.mode = Mode::Along;
@@ -20,7 +26,7 @@ impl StagePlan<'_> {
         }
         let Some(lanewise) = self.lanewise_values(axis) else { return false };
         let Some(width) = self.element_width(&lanewise) else { return false };
-        let lanes = emitter.lanes(dtype_of_width(width));
+        let lanes = emitter.lanes(dtype_of_width(width)).min(most_lanes);
         if lanes < 2 || (along && !self.runs_along(axis, lanes)) {
             return false;
         }
