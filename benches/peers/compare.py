@@ -65,7 +65,7 @@ def environment(venv, packages):
         subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
     missing = []
     for package in packages:
-        there = subprocess.run([python, "-c", f"import importlib.util as u; exit(not u.find_spec('{package}'))"])
+        there = subprocess.run([python, "-I", "-c", f"import importlib.util as u; exit(not u.find_spec('{package}'))"])
         if there.returncode == 0:
             continue
         print(f"installing {package}", file=sys.stderr)
