@@ -125,7 +125,8 @@ fn compile_error_is_bad_input(error: &fornax_compiler::Error) -> bool {
     match error {
         fornax_compiler::Error::Internal { .. } | fornax_compiler::Error::Canonicalize(_) => false,
         fornax_compiler::Error::Codegen(error) => match error {
-            E::UnknownCpu { .. } | E::UnknownLeaf { .. } | E::CpuLacking { .. } | E::Target { .. } => true,
+            E::UnknownCpu { .. } | E::UnknownLeaf { .. } | E::CpuLacking { .. } => true,
+            E::LeafLacking { .. } | E::Target { .. } => true,
             // A condition on the model's own shapes that fails whatever it is given.
             E::Program { source, .. } => matches!(source, ProgramError::NeverRuns(_)),
             _ => false,

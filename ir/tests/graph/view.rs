@@ -158,3 +158,16 @@ fn leaves() {
     let out = super::graph_interp::run(&b.finish(), &[x]).unwrap();
     assert_eq!(super::i64s(&out.outputs[0]), [3, 2, 7]);
 }
+
+/// Panels wider than memory are an error where they are evaluated, and no end of the process.
+#[test]
+fn panels_that_do_not_fit_memory_are_an_error() {
+    use fornax_ir::graph::{Builder, TensorType, interp};
+    let mut b = Builder::new("wide");
+    let x = b.input("x", TensorType::new(DType::F32, [5i64, 7].map(fornax_ir::Dim::from)));
+    let y = b.add(Pack { perm: vec![0, 1], width: 1 << 50 }, &[x]).unwrap();
+    b.output("y", y);
+    let graph = b.finish();
+    let error = interp::run(&graph, &[numbers(DType::F32, &[5, 7])]).unwrap_err().to_string();
+    assert!(error.contains("pack"), "{error}");
+}

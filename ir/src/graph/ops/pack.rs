@@ -2,6 +2,7 @@
 
 use super::super::{OpError, SymValue, TensorType};
 use super::check::bad_shape;
+use super::strided::{count, zeros};
 use super::{EvalCx, InferCx, Meaning, Vjp};
 use crate::literal::Literal;
 
@@ -47,8 +48,8 @@ impl Meaning for Pack {
         let rank = x.shape().len();
         let mut strides = vec![1; rank];
         (1..rank).rev().for_each(|k| strides[k - 1] = strides[k] * x.shape()[k]);
-        let n = cx.shape.iter().product::<usize>();
-        let mut out = vec![0u8; n * bytes];
+        let n = count("pack", x.dtype(), cx.shape)?;
+        let mut out = zeros::<u8>("pack", n * bytes)?;
         let mut index = vec![0; cx.shape.len()];
         for at in 0..n {
             let mut rest = at;
