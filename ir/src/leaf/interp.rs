@@ -176,7 +176,7 @@ impl Run<'_, '_> {
             let op = &ops[i];
             match &op.inst {
                 Inst::If(cond, count) if !self.truth(*cond) => i += *count as usize,
-                Inst::If(..) => {}
+                Inst::If(..) | Inst::Prefetch(_) => {}
                 Inst::Raise(cond, detail) => {
                     if self.truth(*cond) && self.raised.is_none() {
                         self.raised = Some(self.size(*detail));
@@ -283,7 +283,9 @@ impl Run<'_, '_> {
                 }
                 all
             }
-            Inst::Store(..) | Inst::StorePart(..) | Inst::If(..) | Inst::Raise(..) => Vec::new(),
+            Inst::Store(..) | Inst::StorePart(..) | Inst::Prefetch(_) | Inst::If(..) | Inst::Raise(..) => {
+                Vec::new()
+            }
         })
     }
 

@@ -103,6 +103,9 @@ pub enum Inst {
     LoadPart(Addr, ValueId),
     /// Writes the lanes of the first value below the count (one-lane i64, any value), the second. No result.
     StorePart(Addr, ValueId, ValueId),
+    /// Asks for the memory around an address, which may be anywhere: it changes how soon later loads are done, never
+    /// what they give. The type is one lane of the pointer's dtype. No result.
+    Prefetch(Addr),
     /// Sets the error flag where the one-lane bool is true; detail as in KIR, from a constant or an integer argument. No result.
     Raise(ValueId, Size),
 }
@@ -173,6 +176,9 @@ impl Leaf {
 impl Inst {
     /// Whether it defines a value.
     pub fn has_result(&self) -> bool {
-        !matches!(self, Inst::Store(..) | Inst::StorePart(..) | Inst::If(..) | Inst::Raise(..))
+        !matches!(
+            self,
+            Inst::Store(..) | Inst::StorePart(..) | Inst::Prefetch(_) | Inst::If(..) | Inst::Raise(..)
+        )
     }
 }

@@ -83,6 +83,7 @@ impl fmt::Display for Op {
             Inst::Store(at, v) => write!(f, "store {t} {at}, %{v}"),
             Inst::LoadPart(at, count) => write!(f, "load_part {t} {at}, %{count}"),
             Inst::StorePart(at, v, count) => write!(f, "store_part {t} {at}, %{v}, %{count}"),
+            Inst::Prefetch(at) => write!(f, "prefetch {t} {at}"),
             Inst::If(c, count) => write!(f, "if {t} %{c}, {count}"),
             Inst::Raise(c, detail) => write!(f, "raise {t} %{c}, {detail}"),
         }
@@ -324,6 +325,7 @@ fn operation(line: &mut Line<'_>, name: &str, ty: Type) -> Result<Inst, TextErro
             line.expect(",")?;
             Inst::Store(at, line.value()?)
         }
+        "prefetch" => Inst::Prefetch(addr(line)?),
         "if" => Inst::If(then(line)?, line.count("a number of instructions")?),
         "raise" => Inst::Raise(then(line)?, line.size()?),
         _ => {

@@ -6,7 +6,7 @@
 //! - Operands have a result and are visible: `init` sees its own earlier values; `body` those of `init`,
 //!   the carried ones and its own earlier ones; `finish` those of `init`, the carried ones and its own.
 //! - Operand and result types fit the operator, lane counts included; addresses add one-lane i64 values.
-//! - A load or store has its pointer's dtype. Constants have the instruction's dtype.
+//! - A load, store or prefetch has its pointer's dtype. Constants have the instruction's dtype.
 //! - Counters are read in the body alone, of loops that exist.
 //! - A carried value starts from a value of `init` and continues with one of `init`, a carried one or one of
 //!   the body, all of its type.
@@ -325,6 +325,7 @@ impl Check<'_> {
             Inst::Load(a) | Inst::LoadSplat(a) | Inst::LoadStrided(a, _) => {
                 self.access(a, now, op.ty.dtype).map(|()| op.ty)?
             }
+            Inst::Prefetch(a) => self.access(a, now, op.ty.dtype).map(|()| scalar)?,
             Inst::Splat(a) => self.expect(*a, now, scalar).map(|()| op.ty)?,
             Inst::Ramp(a) => self.expect(*a, now, INDEX).map(|()| with(DType::I64))?,
             Inst::Pack(values) => {

@@ -52,6 +52,10 @@ pub trait LeafEmitter {
     fn supports(&self, leaf: &Leaf) -> Result<(), String>;
     /// Emits the leaf at the builder's position; afterwards the builder stands where the driver goes on.
     fn emit(&self, b: &mut FunctionBuilder<'_>, call: &LeafCall<'_>);
+    /// Whether [`Inst::Prefetch`] is an instruction; else it is left out.
+    fn prefetches(&self) -> bool {
+        false
+    }
     /// Hands over the code of the functions that the kernel's leaves call, by their numbers in
     /// [`LEAF_NAMESPACE`], and starts a new kernel.
     fn functions(&self) -> Vec<Vec<u8>> {
@@ -81,7 +85,9 @@ pub fn emitter(target: &Target, leaf: crate::target::Leaf) -> Box<dyn LeafEmitte
 pub(crate) fn for_each_operand(inst: &Inst, mut f: impl FnMut(ValueId)) {
     match inst {
         Inst::Const(_) | Inst::Int(_) | Inst::Counter(_) => {}
-        Inst::Load(a) | Inst::LoadSplat(a) | Inst::LoadStrided(a, _) => a.value.into_iter().for_each(f),
+        Inst::Load(a) | Inst::LoadSplat(a) | Inst::LoadStrided(a, _) | Inst::Prefetch(a) => {
+            a.value.into_iter().for_each(f);
+        }
         Inst::Pack(lanes) => lanes.iter().copied().for_each(f),
         Inst::Splat(a)
         | Inst::Lane(a, _)

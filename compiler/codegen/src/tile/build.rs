@@ -106,8 +106,8 @@ impl StagePlan<'_> {
     }
 }
 
-struct Assembly<'p, 'k> {
-    p: Points<'p, 'k>,
+pub(super) struct Assembly<'p, 'k> {
+    pub(super) p: Points<'p, 'k>,
     part: Part,
     clamps: Vec<(AxisId, Vec<CondId>)>,
     live: Vec<CondId>,
@@ -256,6 +256,7 @@ impl Assembly<'_, '_> {
                 }
             }
         }
+        self.prefetch();
         self.p.outside = Section::Finish;
         for (id, op) in &accs {
             if StagePlan::needs_partials(op) {

@@ -110,6 +110,7 @@ fn is_pure(inst: &Inst) -> bool {
             | Inst::LoadPart(..)
             | Inst::StorePart(..)
             | Inst::Store(..)
+            | Inst::Prefetch(_)
             | Inst::If(..)
             | Inst::Raise(..)
     )
@@ -120,7 +121,7 @@ fn map_operands(inst: &mut Inst, f: impl Fn(u32) -> u32) {
     let addr = |a: &mut Addr| a.value = a.value.map(&f);
     match inst {
         Inst::Const(_) | Inst::Int(_) | Inst::Counter(_) => {}
-        Inst::Load(a) | Inst::LoadSplat(a) | Inst::LoadStrided(a, _) => addr(a),
+        Inst::Load(a) | Inst::LoadSplat(a) | Inst::LoadStrided(a, _) | Inst::Prefetch(a) => addr(a),
         Inst::Pack(lanes) => lanes.iter_mut().for_each(|v| *v = f(*v)),
         Inst::Splat(a)
         | Inst::Lane(a, _)

@@ -19,6 +19,7 @@
 //! is so, and takes smaller ones elsewhere. A condition on one reduce axis that all accumulations
 //! share clamps that loop; every other one is computed point by point.
 
+mod ahead;
 pub mod args;
 pub mod build;
 pub mod builder;
@@ -121,6 +122,8 @@ pub struct StagePlan<'k> {
     pub partial: bool,
     /// Unroll factor of the innermost loop.
     pub unroll: u32,
+    /// Whether leaves ask for what the next round of an outer loop reads.
+    pub prefetches: bool,
 }
 
 impl<'k> StagePlan<'k> {
@@ -133,6 +136,7 @@ impl<'k> StagePlan<'k> {
         let rows = schedule.rows.filter(|r| r.1 > 1 && kernel.axis(number, r.0).kind == AxisKind::Parallel);
         if let Some((axis, vecs)) = wanted {
             let mut plan = Self::scalar(kernel, number, Some(axis));
+            plan.prefetches = emitter.prefetches();
             plan.set_rows(rows);
             if plan.vectorize(axis, vecs, u32::MAX, emitter) {
                 return plan.fitting(vecs, rows, emitter);
@@ -199,6 +203,7 @@ impl<'k> StagePlan<'k> {
             forms,
             partial: false,
             unroll,
+            prefetches: false,
         }
     }
 

@@ -34,6 +34,7 @@ const SAMPLE: &str = "leaf {
     %21 = lane u32 %20, 2
     %22 = pack u32x2 %21, %21
     %23 = load_strided f32x4 [p0 + 8], -2
+    prefetch f32 [p0 + 4096]
   }
   finish {
     store f32x8 [p0 + 4], %4
@@ -60,12 +61,12 @@ fn errors_name_the_line_and_what_was_expected() {
         ("+ $1 + %6", "+ %6 + $1", "line 18: an address is [pointer + bytes + $n + %n]"),
         ("tanh", "tan", "line 30: unknown instruction `tan`"),
         ("%12 = load_if", "load_if", "line 23: the result of load_if needs its number: %12 = load_if ..."),
-        ("    store i64", "    %25 = store i64", "line 38: store has no result"),
+        ("    store i64", "    %26 = store i64", "line 39: store has no result"),
         ("p0+32,", "p0+32", "line 12: `p2` where `,` is expected"),
         (
             "  finish {",
             "  end {",
-            "line 36: `end` where ptr, ints, init, loop, carry, body, finish or } is expected",
+            "line 37: `end` where ptr, ints, init, loop, carry, body, finish or } is expected",
         ),
     ];
     for (from, to, want) in table {

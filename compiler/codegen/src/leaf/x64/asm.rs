@@ -174,6 +174,10 @@ impl Asm {
         let (operand, pool) = self.operand(mem, false);
         self.put(Instruction::with2(code, a, operand), pool);
     }
+    pub fn m(&mut self, code: Code, mem: Mem) {
+        let (operand, pool) = self.operand(mem, false);
+        self.put(Instruction::with1(code, operand), pool);
+    }
     pub fn mr(&mut self, code: Code, mem: Mem, a: Register) {
         let (operand, pool) = self.operand(mem, false);
         self.put(Instruction::with2(code, operand, a), pool);

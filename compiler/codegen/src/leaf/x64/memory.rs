@@ -10,6 +10,8 @@ use iced_x86::{Code, Register};
 
 /// Most masks of counts that are kept in registers.
 const PARTS: usize = 3;
+/// Bytes of a cache line.
+const LINE: i64 = 64;
 
 impl Emission<'_> {
     /// The memory operand of an address. It may take the scratch registers and that of pointers.
@@ -343,6 +345,23 @@ impl Emission<'_> {
             }
             _ => self.asm.refuse(format!("no store of {} lanes of {}", ty.lanes, ty.dtype)),
         }
+    }
+
+    /// Into the second-level cache. In unrolled rounds those that stay in the line asked for last are left out.
+    pub fn prefetch(&mut self, addr: &Addr) {
+        let plain = addr.int.is_none() && addr.value.is_none();
+        let disp = addr.disp.wrapping_add(self.extra[addr.ptr as usize]);
+        let last = self.asked.iter_mut().find(|a| a.0 == *addr);
+        if let Some((_, last)) = last {
+            if plain && (0..LINE).contains(&disp.wrapping_sub(*last)) {
+                return;
+            }
+            *last = disp;
+        } else {
+            self.asked.push((*addr, disp));
+        }
+        let mem = self.address(addr);
+        self.asm.m(Code::Prefetcht1_m8, mem);
     }
 
     /// An element, extended to 64 bits, into the first scratch register.

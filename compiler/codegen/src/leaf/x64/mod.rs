@@ -184,6 +184,9 @@ impl LeafEmitter for X64 {
             _ => self.inner.emit(b, call),
         }
     }
+    fn prefetches(&self) -> bool {
+        true
+    }
     fn functions(&self) -> Vec<Vec<u8>> {
         self.kernel.take().functions
     }

@@ -71,6 +71,7 @@ impl<'l> Emission<'l> {
             counters: Vec::new(),
             stage: 0,
             hints: vec![None; count],
+            asked: Vec::new(),
             parts: Vec::new(),
         };
         e.stage = e.reserve(f.bytes);
@@ -112,6 +113,7 @@ impl<'l> Emission<'l> {
                     | Inst::LoadSplat(_)
                     | Inst::LoadPart(..)
                     | Inst::Store(..)
+                    | Inst::Prefetch(_)
                     | Inst::Fma(..)
             ),
         };
@@ -394,6 +396,7 @@ impl<'l> Emission<'l> {
         let this = &self.leaf.loops[level];
         let reads = self.leaf.body.iter().any(|op| op.inst == Inst::Counter(level as u32));
         self.s.pointer = None;
+        self.asked.clear();
         let head = self.asm.label();
         self.asm.bind(head);
         if level + 1 < self.leaf.loops.len() {
@@ -649,6 +652,7 @@ fn pointer_uses(leaf: &Leaf, ops: &[Op]) -> Vec<usize> {
             | Inst::LoadIf(_, a)
             | Inst::LoadPart(a, _)
             | Inst::Store(a, _)
+            | Inst::Prefetch(a)
             | Inst::StorePart(a, ..) => uses[a.ptr as usize] += 1,
             _ => {}
         }

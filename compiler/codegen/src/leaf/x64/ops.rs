@@ -25,6 +25,7 @@ impl Emission<'_> {
             Inst::LoadPart(addr, count) => self.load_part(v, addr, *count),
             Inst::StorePart(addr, value, count) => self.store_part(addr, *value, *count),
             Inst::Store(addr, value) => self.store(addr, *value),
+            Inst::Prefetch(addr) => self.prefetch(addr),
             Inst::Splat(a) => self.splat(v, *a, ty),
             Inst::Ramp(a) => self.ramp(v, *a, ty),
             Inst::Pack(lanes) => self.pack(v, lanes, ty),

@@ -106,6 +106,8 @@ pub(super) struct Emission<'l> {
     pub stage: i32,
     /// Registers that a value should be computed in, and the carried value whose home they are.
     pub hints: Vec<Option<(u8, Option<ValueId>)>>,
+    /// The places asked for since the present loop's rounds began: address, and displacement in the round that did.
+    pub asked: Vec<(Addr, i64)>,
     /// Masks of counts that live as long as the leaf.
     pub parts: Vec<(ValueId, Register)>,
 }

@@ -452,3 +452,18 @@ fn nested_loops_restore_their_pointers() {
         check(text, 256, &ints);
     }
 }
+
+#[test]
+fn memory_is_asked_for_once_a_line_wherever_it_is() {
+    let text = "leaf {\n ptr p0: f32\n ptr p1: f32\n ptr p2: f32\n ints 1\n loop $0: p0+@b , p1+16\n body {\n\
+                %0 = load @f32 [p0]\n prefetch f32 [p1 + 1099511627776]\n prefetch f32 [p1 + -4096]\n }\n\
+                finish {\n %3 = const f32 1.0\n store f32 [p2], %3\n }\n}";
+    check(text, 256, &[9]);
+    for (unroll, asked) in [(1, 2), (4, 4)] {
+        // In groups of four rounds 16 bytes apart the first asks for each of the two places, then rounds left over do.
+        let encoded = nest::encode(&leaf(text, SETS[1]), unroll, SETS[1]).unwrap();
+        let decoder = Decoder::new(64, &encoded.code, DecoderOptions::NONE);
+        let until = decoder.into_iter().take_while(|i| i.code() != Code::Retnq);
+        assert_eq!(until.filter(|i| i.code() == Code::Prefetcht1_m8).count(), asked, "unroll {unroll}");
+    }
+}
