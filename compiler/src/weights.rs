@@ -95,17 +95,17 @@ fn write_panel<const B: usize>(
         }
         return;
     }
+    let mut starts = [0; BLOCK];
     for (block, to) in to.chunks_mut(BLOCK * width * B).enumerate() {
-        let first = block * BLOCK;
-        for lane in 0..width {
-            for (k, row) in to.chunks_mut(width * B).enumerate() {
-                let to = &mut row[lane * B..][..B];
-                if lane < lanes {
-                    to.copy_from_slice(&data[(from(first + k) + lane * lane_stride) * B..][..B]);
-                } else {
-                    to.fill(0);
-                }
+        let rows = to.len() / (width * B);
+        (0..rows).for_each(|k| starts[k] = from(block * BLOCK + k) * B);
+        for (row, &start) in to.chunks_mut(width * B).zip(&starts) {
+            let (filled, padding) = row.split_at_mut(lanes * B);
+            let lane = |k: usize| start + k * lane_stride * B;
+            for (k, to) in filled.chunks_exact_mut(B).enumerate() {
+                to.copy_from_slice(&data[lane(k)..][..B]);
             }
+            padding.fill(0);
         }
     }
 }
