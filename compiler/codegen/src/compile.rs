@@ -21,7 +21,7 @@ use crate::driver::{KernelCode, define_kernel, signature};
 use crate::entry::{self, Unit};
 use crate::error::Error;
 use crate::image::ImageModule;
-use crate::leaf;
+use crate::leaf::{self, LeafEmitter};
 use crate::program::Program;
 use crate::target::{Leaf, Target};
 use crate::traps::trapping_instruction;
@@ -74,8 +74,11 @@ pub fn compile(program: &Program, target: &Target, leaf: &str, options: &Options
     program.verify().map_err(malformed)?;
     COMPILATIONS.fetch_add(1, Ordering::Relaxed);
     let (distinct, number) = deduplicate(&program.kernels);
-    let kernels =
-        in_parallel(&distinct, options.threads, |kernel| kernel_object(kernel, target, leaf, options))?;
+    let emitter = || leaf::emitter(target, leaf);
+    let kernel = |emitter: &Box<dyn LeafEmitter>, kernel: &&Kernel| {
+        kernel_object(kernel, target, &**emitter, options)
+    };
+    let kernels = in_parallel(&distinct, options.threads, emitter, kernel)?;
     let mut linker =
         Linker { program, module: ImageModule::new(target.isa.clone(), []), dumps: Dumps::default() };
     let ids = kernels
@@ -86,7 +89,8 @@ pub fn compile(program: &Program, target: &Target, leaf: &str, options: &Options
     let functions: Vec<FuncId> = number.iter().map(|&n| ids[n]).collect();
     let scratch: Vec<&ScratchLayout> = number.iter().map(|&n| &kernels[n].scratch).collect();
     let (entry, units) = entry::define(program, &functions, &scratch, &mut linker.module)?;
-    let objects = in_parallel(&units, options.threads, |unit| unit_object(unit, target, options))?;
+    let unit = |(): &(), unit: &Unit| unit_object(unit, target, options);
+    let objects = in_parallel(&units, options.threads, || (), unit)?;
     for (unit, object) in units.iter().zip(&objects) {
         linker.function(unit.id, object, &[])?;
     }
@@ -141,11 +145,10 @@ struct KernelObject {
 fn kernel_object(
     kernel: &Kernel,
     target: &Target,
-    leaf: Leaf,
+    emitter: &dyn LeafEmitter,
     options: &Options,
 ) -> Result<KernelObject, Error> {
-    let emitter = leaf::emitter(target, leaf);
-    let KernelCode { function, leaves, functions, scratch } = define_kernel(kernel, target, &*emitter)?;
+    let KernelCode { function, leaves, functions, scratch } = define_kernel(kernel, target, emitter)?;
     let leaves = options.dump_leaves.then(|| {
         let text = |(name, leaf): &(String, fornax_ir::leaf::Leaf)| format!("; {name}\n{leaf}\n");
         leaves.iter().map(text).collect()
@@ -261,24 +264,28 @@ impl Linker<'_> {
     }
 }
 
-/// Applies `f` to every item on up to `threads` threads; the results are in the items' order, the
-/// error is that of the first item that has one.
-fn in_parallel<T: Sync, R: Send>(
+/// Applies `f` to every item on up to `threads` threads, each with an `own` of its own; the results are in the
+/// items' order, the error is that of the first item that has one.
+fn in_parallel<S, T: Sync, R: Send>(
     items: &[T],
     threads: usize,
-    f: impl Fn(&T) -> Result<R, Error> + Sync,
+    own: impl Fn() -> S + Sync,
+    f: impl Fn(&S, &T) -> Result<R, Error> + Sync,
 ) -> Result<Vec<R>, Error> {
     let all = thread::available_parallelism().map_or(1, usize::from);
     let threads = if threads == 0 { all } else { threads }.min(items.len());
     let next = AtomicUsize::new(0);
     let results: Mutex<Vec<(usize, Result<R, Error>)>> = Mutex::new(Vec::with_capacity(items.len()));
     let work = || {
+        let mut own_of_thread = own();
         while let Some((i, item)) = {
             let i = next.fetch_add(1, Ordering::Relaxed);
             items.get(i).map(|item| (i, item))
         } {
-            let result = catch_unwind(AssertUnwindSafe(|| f(item)))
-                .unwrap_or_else(|payload| Err(Error::Panicked { what: panic_message(&*payload) }));
+            let result = catch_unwind(AssertUnwindSafe(|| f(&own_of_thread, item))).unwrap_or_else(|payload| {
+                own_of_thread = own();
+                Err(Error::Panicked { what: panic_message(&*payload) })
+            });
             results.lock().unwrap_or_else(PoisonError::into_inner).push((i, result));
         }
     };

@@ -127,10 +127,16 @@ pub(super) fn copy<T: Copy>(shape: &[usize], src: &[T], from: &Layout, dst: &mut
         }
     }
     let inner = axes.pop().unwrap_or((1, 1, 1));
+    // Where neighbours lie along another axis, they are copied with the innermost one, in blocks.
+    let turned = axes.iter().position(|a| a.1 == 1 && inner.1 != 1 && inner.2 == 1);
+    let across = turned.map_or((1, 0, 0), |k| axes.remove(k));
     let mut index = vec![0; axes.len()];
     let (mut i, mut o) = (from.at, to.at);
     loop {
-        copy_run(inner, src, i, dst, o);
+        match turned {
+            None => copy_run(inner, src, i, dst, o),
+            Some(_) => copy_turned(across, inner, (src, i), (dst, o)),
+        }
         let mut k = axes.len();
         loop {
             if k == 0 {
@@ -147,6 +153,27 @@ pub(super) fn copy<T: Copy>(shape: &[usize], src: &[T], from: &Layout, dst: &mut
             index[k] = 0;
             i -= s * n as isize;
             o -= d * n as isize;
+        }
+    }
+}
+
+/// Copies a plane of two axes, of which the first runs along the source and the second along the destination, in
+/// squares whose lines stay in the nearest cache.
+fn copy_turned<T: Copy>(
+    (rows, s_row, d_row): (usize, isize, isize),
+    (columns, s, d): (usize, isize, isize),
+    (src, i): (&[T], isize),
+    (dst, o): (&mut [T], isize),
+) {
+    const SIDE: usize = 32;
+    for row in (0..rows).step_by(SIDE) {
+        for column in (0..columns).step_by(SIDE) {
+            let width = SIDE.min(columns - column);
+            for r in row..rows.min(row + SIDE) {
+                let (i, o) = (i + r as isize * s_row, o + r as isize * d_row);
+                let (i, o) = (i + column as isize * s, o + column as isize * d);
+                copy_run((width, s, d), src, i, dst, o);
+            }
         }
     }
 }

@@ -29,6 +29,7 @@ use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::FunctionBuilder;
 use fornax_ir::dtype::DType;
 use fornax_ir::leaf::{Leaf, Op};
+use rustc_hash::FxHashMap;
 use std::cell::RefCell;
 use target_lexicon::Architecture;
 
@@ -57,6 +58,8 @@ pub struct X64 {
     inner: Clif,
     features: Features,
     kernel: RefCell<Collected>,
+    /// What is known of leaves that were asked for: kernels of one program ask for the same ones again.
+    supported: RefCell<FxHashMap<Leaf, Result<(), String>>>,
 }
 
 /// What the leaves of the present kernel have in common.
@@ -80,7 +83,12 @@ impl X64 {
             true => Features { wide: true, bytes: 64, registers: 32 },
             false => Features { wide: false, bytes: 32, registers: 16 },
         };
-        Some(X64 { inner: Clif::new(target), features, kernel: RefCell::default() })
+        Some(X64 {
+            inner: Clif::new(target),
+            features,
+            kernel: RefCell::default(),
+            supported: RefCell::default(),
+        })
     }
 
     /// The instruction set used, for cache keys.
@@ -171,11 +179,18 @@ impl LeafEmitter for X64 {
         self.features.registers as u32
     }
     fn supports(&self, leaf: &Leaf) -> Result<(), String> {
-        if !self.own(leaf) {
-            return Ok(());
+        if let Some(known) = self.supported.borrow().get(leaf) {
+            return known.clone();
         }
-        let encoded = nest::encode(leaf, 1, self.features);
-        encoded.map(|_| ()).or_else(|what| self.left(leaf).map_err(|_| what))
+        let found = match self.own(leaf) {
+            false => Ok(()),
+            true => match nest::encode(leaf, 1, self.features) {
+                Ok(_) => Ok(()),
+                Err(what) => self.left(leaf).map_err(|_| what),
+            },
+        };
+        self.supported.borrow_mut().insert(leaf.clone(), found.clone());
+        found
     }
     fn emit(&self, b: &mut FunctionBuilder<'_>, call: &LeafCall<'_>) {
         let own = self.own(call.leaf);
