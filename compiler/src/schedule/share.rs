@@ -9,8 +9,8 @@ use super::const_extent;
 use crate::Machine;
 use fornax_ir::kernel::{Affine, AxisId, AxisKind, Buf, IndexVar, Inst, Kernel, Size, StageSchedule};
 
-/// Stands for an extent known only at run time.
-const TYPICAL: i64 = 128;
+/// What an extent known only at run time is taken for, and how much that counts. A batch may be long, and is often 1.
+const UNKNOWN: [(i64, f64); 2] = [(128, 1.0), (1, 0.25)];
 /// Least number of points of a vector axis that stay together: a cache line of 32-bit elements.
 const RUN: i64 = 16;
 /// Points of the only axis of a stage without accumulations that stay together.
@@ -32,7 +32,9 @@ const SIMPLER: f64 = 1.06;
 #[derive(Clone, Copy, Debug)]
 struct Candidate {
     axis: AxisId,
+    /// Of unknown extents, what they are taken for.
     extent: i64,
+    known: bool,
     /// Points of a piece.
     chunk: i64,
 }
@@ -50,6 +52,8 @@ struct Division<'k> {
     compute: f64,
     /// Index and bytes an element of each load from a buffer.
     loads: Vec<(&'k Affine, f64)>,
+    /// What unknown extents are taken for.
+    unknown: i64,
 }
 
 /// Work items of a kernel of one stage without outer axes: the axis to divide first, and its pieces.
@@ -69,21 +73,21 @@ pub(super) fn share_out(kernel: &Kernel, schedule: &StageSchedule, machine: Mach
         _ => 1,
     };
     let all = parallel.iter().map(|&axis| {
-        let extent = const_extent(stage.axes[axis as usize].extent, TYPICAL);
-        Candidate { axis, extent, chunk: chunk(axis) }
+        let extent = stage.axes[axis as usize].extent;
+        let known = extent.as_const().is_some();
+        Candidate { axis, extent: const_extent(extent, UNKNOWN[0].0), known, chunk: chunk(axis) }
     });
     // An axis of unknown extent may turn out long.
     let long = |c: &Candidate| {
         let short = parallel.len() > 1 && schedule.vector.is_some_and(|v| v.0 == c.axis) && c.extent < SHORT;
-        let unknown = stage.axes[c.axis as usize].extent.as_const().is_none();
-        (c.pieces() > 1 && !short) || unknown
+        (c.pieces() > 1 && !short) || !c.known
     };
     let all: Vec<Candidate> = all.collect();
     let mut candidates: Vec<Candidate> = all.iter().copied().filter(long).collect();
     if candidates.is_empty() {
         candidates = all.into_iter().filter(|c| c.pieces() > 1).collect();
     }
-    let division = Division::of(kernel);
+    let divisions = UNKNOWN.map(|(unknown, counts)| (Division::of(kernel, unknown), counts));
     let mut best: Option<(f64, Vec<Candidate>)> = None;
     let singles = candidates.iter().map(|c| vec![*c]);
     let pairs = candidates.iter().flat_map(|a| {
@@ -91,7 +95,8 @@ pub(super) fn share_out(kernel: &Kernel, schedule: &StageSchedule, machine: Mach
     });
     for choice in singles.chain(pairs) {
         let simpler = if choice.len() == 1 { 1.0 } else { SIMPLER };
-        let time = division.time(&choice) * simpler;
+        let times = divisions.iter().map(|(division, counts)| division.part(&choice) * counts);
+        let time = times.sum::<f64>() * simpler;
         if best.as_ref().is_none_or(|b| time < b.0) {
             best = Some((time, choice));
         }
@@ -100,12 +105,12 @@ pub(super) fn share_out(kernel: &Kernel, schedule: &StageSchedule, machine: Mach
 }
 
 impl<'k> Division<'k> {
-    fn of(kernel: &'k Kernel) -> Self {
+    fn of(kernel: &'k Kernel, unknown: i64) -> Self {
         let stage = &kernel.stages[0];
         let end = stage.body.iter().rposition(|op| matches!(op.inst, Inst::Accumulate { .. }));
         let product = |inside: bool| {
             let counted = stage.axes.iter().filter(|a| inside || a.kind != AxisKind::Reduce);
-            counted.map(|a| const_extent(a.extent, TYPICAL) as f64).product::<f64>()
+            counted.map(|a| const_extent(a.extent, unknown) as f64).product::<f64>()
         };
         let computes = |k: usize| {
             !matches!(stage.body[k].inst, Inst::Const(_) | Inst::Arg(_) | Inst::Axis(_) | Inst::Load { .. })
@@ -116,12 +121,17 @@ impl<'k> Division<'k> {
             _ => None,
         });
         let compute = (0..stage.body.len()).map(each).sum::<f64>() * INSTRUCTION;
-        Division { kernel, compute, loads: loads.collect() }
+        Division { kernel, compute, loads: loads.collect(), unknown }
     }
 
-    /// Picoseconds of the thread with most to do, over the numbers of threads together.
-    fn time(&self, choice: &[Candidate]) -> f64 {
-        THREADS.iter().map(|&threads| self.time_on(choice, threads)).sum()
+    /// The part of one thread's instructions that the thread with most to do takes the time of, with what it reads;
+    /// over the numbers of threads together.
+    fn part(&self, choice: &[Candidate]) -> f64 {
+        let choice: Vec<Candidate> = choice
+            .iter()
+            .map(|c| Candidate { extent: if c.known { c.extent } else { self.unknown }, ..*c })
+            .collect();
+        THREADS.iter().map(|&threads| self.time_on(&choice, threads)).sum::<f64>() / self.compute.max(1.0)
     }
 
     fn time_on(&self, choice: &[Candidate], threads: i64) -> f64 {
@@ -148,7 +158,7 @@ impl<'k> Division<'k> {
                 // A value may be anything: every point has its element.
                 return self.all_points(parts);
             };
-            let whole = const_extent(self.kernel.axis(0, *a).extent, TYPICAL) as f64;
+            let whole = const_extent(self.kernel.axis(0, *a).extent, self.unknown) as f64;
             let extent = parts.iter().find(|p| p.0 == *a).map_or(whole, |p| p.1);
             points *= extent;
             span = match (span, stride) {
@@ -164,7 +174,7 @@ impl<'k> Division<'k> {
     fn all_points(&self, parts: &[(AxisId, f64)]) -> f64 {
         let stage = &self.kernel.stages[0];
         let extent = |(a, axis): (usize, &fornax_ir::kernel::Axis)| {
-            let whole = const_extent(axis.extent, TYPICAL) as f64;
+            let whole = const_extent(axis.extent, self.unknown) as f64;
             parts.iter().find(|p| p.0 as usize == a).map_or(whole, |p| p.1)
         };
         stage.axes.iter().enumerate().map(extent).product()
@@ -213,6 +223,18 @@ mod tests {
         assert_eq!(product("1", 784, 512)[0].0, Size::Const(512));
         assert_eq!(product("3136", 64, 64)[0].0, Size::Const(3136));
         assert_eq!(product("n", 64, 48)[0].0, Size::Arg(0));
+    }
+
+    #[test]
+    fn an_unknown_axis_is_not_divided_alone() {
+        // One image or many: rows of the image are divided, with the batch or without.
+        let pieces = pieces(&[
+            "%0: f32[n, 8, 172, 264] = input \"x\"",
+            "%1: f32[16, 8, 3, 3] = input \"w\"",
+            "%2: f32[n, 16, 172, 264] = conv %0, %1 strides [1, 1] pads [1:1, 1:1] dilations [1, 1] groups 1",
+            "output \"y\" %2",
+        ]);
+        assert!(pieces.iter().any(|p| p.0.as_const().is_some()), "{pieces:?}");
     }
 
     #[test]
