@@ -75,9 +75,8 @@ pub fn compile(program: &Program, target: &Target, leaf: &str, options: &Options
     COMPILATIONS.fetch_add(1, Ordering::Relaxed);
     let (distinct, number) = deduplicate(&program.kernels);
     let emitter = || leaf::emitter(target, leaf);
-    let kernel = |emitter: &Box<dyn LeafEmitter>, kernel: &&Kernel| {
-        kernel_object(kernel, target, &**emitter, options)
-    };
+    let kernel =
+        |emitter: &Box<dyn LeafEmitter>, kernel: &&Kernel| kernel_object(kernel, target, &**emitter, options);
     let kernels = in_parallel(&distinct, options.threads, emitter, kernel)?;
     let mut linker =
         Linker { program, module: ImageModule::new(target.isa.clone(), []), dumps: Dumps::default() };
@@ -282,10 +281,11 @@ fn in_parallel<S, T: Sync, R: Send>(
             let i = next.fetch_add(1, Ordering::Relaxed);
             items.get(i).map(|item| (i, item))
         } {
-            let result = catch_unwind(AssertUnwindSafe(|| f(&own_of_thread, item))).unwrap_or_else(|payload| {
-                own_of_thread = own();
-                Err(Error::Panicked { what: panic_message(&*payload) })
-            });
+            let result =
+                catch_unwind(AssertUnwindSafe(|| f(&own_of_thread, item))).unwrap_or_else(|payload| {
+                    own_of_thread = own();
+                    Err(Error::Panicked { what: panic_message(&*payload) })
+                });
             results.lock().unwrap_or_else(PoisonError::into_inner).push((i, result));
         }
     };
