@@ -100,7 +100,7 @@ impl RunArgs {
     bytes_moved       bytes that all kernels of a run read and write\n  \
     arena_bytes       working memory of a run\n  \
     weights_bytes     weights resident in the compiled program\n  \
-    bare_rss_bytes    the same before the model was opened\n  \
+    bare_rss_bytes    the same before the model was opened, with the inputs of a file read\n  \
     peak_rss_bytes    most physical memory the command had at once (VmHWM); 0 where unknown\n  \
     version           version of fornax\n\n\
     --serve prints one JSON object with these keys, less those of measured runs, when the first run is done. Then it\n\

@@ -34,11 +34,15 @@ impl Latencies {
 
 /// Measures loading and running a model.
 pub fn bench(args: &BenchArgs) -> Result<(), Failure> {
+    let read = inputs::read_early(&args.model)?;
     let bare = peak_rss_bytes();
     let start = Instant::now();
     let model = loading::load(&args.model, Backend::Jit)?;
     let loaded = start.elapsed();
-    let named = inputs::inputs(&args.model, &model)?;
+    let named = match read {
+        Some(named) => named,
+        None => inputs::inputs(&args.model, &model)?,
+    };
     let inputs = inputs::borrowed(&named);
     let first_run = Instant::now();
     model.run(&inputs)?;

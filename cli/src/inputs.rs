@@ -19,6 +19,12 @@ pub fn inputs(args: &ModelArgs, model: &Model) -> Result<Named, Failure> {
     }
 }
 
+/// The inputs, where a file names each of them: reading it asks nothing of the model.
+pub fn read_early(args: &ModelArgs) -> Result<Option<Named>, Failure> {
+    let file = args.inputs.as_deref().filter(|path| !path.is_dir());
+    file.map(|path| read(path, "input", &[])).transpose()
+}
+
 /// Borrowed, as `Model::run` takes them.
 pub fn borrowed(named: &Named) -> Vec<(&str, &Tensor)> {
     named.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect()

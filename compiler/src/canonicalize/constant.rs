@@ -71,8 +71,12 @@ pub(crate) fn is_constant(g: &Graph, v: ValueId) -> bool {
     }
 }
 
+/// Bytes from which an operand's pages are worth a call to the system.
+const LARGE: usize = 256 << 10;
+
 /// The result of an operator on concrete operands; `None` where it depends on symbols, reads out of
-/// range or cannot be computed.
+/// range or cannot be computed. Pages of a file that large operands are in go back to the system: most often the
+/// result takes their place, and who reads them again finds them.
 pub(crate) fn evaluate(op: &Op, ty: &TensorType, operands: &[&Literal]) -> Option<Literal> {
     let shape = ty.const_shape()?;
     let index_error = Cell::new(false);
@@ -85,6 +89,7 @@ pub(crate) fn evaluate(op: &Op, ty: &TensorType, operands: &[&Literal]) -> Optio
         index_error: &index_error,
     };
     let out = op.meaning().eval(&cx, operands).ok()?;
+    operands.iter().filter(|l| l.bytes().len() >= LARGE).for_each(|l| fornax_ir::file::release(l.bytes()));
     (!index_error.get()).then_some(out)
 }
 
