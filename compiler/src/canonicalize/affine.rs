@@ -164,7 +164,7 @@ fn fold_chain(
     }
     let all = compose(g, chain.base, end)?;
     let folded = match &all.scale {
-        Some(scale) => scaled_contraction(r, chain.base, chain.axis, scale, options.fold_budget),
+        Some(scale) => scaled_contraction(r, chain.base, chain.axis, scale, options),
         None => None,
     };
     if folded.is_none() && !long {

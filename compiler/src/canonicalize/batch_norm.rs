@@ -3,7 +3,8 @@
 //!
 //! `scale[o] * sum(x * w[o, ..]) = sum(x * (scale[o] * w[o, ..]))` up to rounding.
 
-use super::constant::rounded;
+use super::CanonicalizeOptions;
+use super::constant::{LARGE, rounded};
 use super::rebuild::Rebuild;
 use fornax_ir::graph::ops::DotGeneral;
 use fornax_ir::graph::{Graph, Op, ValueId};
@@ -11,13 +12,13 @@ use fornax_ir::literal::Literal;
 
 /// The new contraction that computes `old` times `scale` along `axis` (one value: the same everywhere).
 /// `None` if its weights are not constant along that axis, or if the unscaled result or (beyond
-/// `budget` bytes) the unscaled weights are needed elsewhere, or a scaled weight overflows.
+/// the fold budget) the unscaled weights are needed elsewhere, or a scaled weight overflows.
 pub(super) fn scaled_contraction(
     r: &mut Rebuild<'_>,
     old: ValueId,
     axis: Option<usize>,
     scale: &[f64],
-    budget: usize,
+    options: &CanonicalizeOptions,
 ) -> Option<ValueId> {
     let g = r.old;
     let node = g.node(old);
@@ -28,10 +29,13 @@ pub(super) fn scaled_contraction(
     let w = node.inputs[side];
     let Op::Const(c) = g.node(w).op else { return None };
     let constant = &g.consts[c.index()];
-    if constant.literal.bytes().len() > budget && r.old_uses[w.index()] != 1 {
+    if constant.literal.bytes().len() > options.fold_budget && r.old_uses[w.index()] != 1 {
         return None;
     }
-    let l = scaled(&constant.literal, along, scale)?;
+    let l = match options.estimate && constant.literal.bytes().len() >= LARGE {
+        true => constant.literal.clone(),
+        false => scaled(&constant.literal, along, scale)?,
+    };
     let mut operands = r.operands(old);
     operands[side] = r.constant(&constant.name, l);
     r.add(node.op.clone(), &operands).ok()

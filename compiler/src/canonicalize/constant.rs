@@ -1,5 +1,6 @@
 //! What is known about values made of constants.
 
+use super::CanonicalizeOptions;
 use fornax_ir::dtype::DType;
 use fornax_ir::graph::ops::{Cast, EvalCx};
 use fornax_ir::graph::{Graph, Op, TensorType, ValueId};
@@ -71,8 +72,8 @@ pub(crate) fn is_constant(g: &Graph, v: ValueId) -> bool {
     }
 }
 
-/// Bytes from which an operand's pages are worth a call to the system.
-const LARGE: usize = 256 << 10;
+/// Bytes from which a constant counts as large.
+pub(super) const LARGE: usize = 256 << 10;
 
 /// The result of an operator on concrete operands; `None` where it depends on symbols, reads out of
 /// range or cannot be computed. Pages of a file that large operands are in go back to the system: most often the
@@ -91,6 +92,24 @@ pub(crate) fn evaluate(op: &Op, ty: &TensorType, operands: &[&Literal]) -> Optio
     let out = op.meaning().eval(&cx, operands).ok()?;
     operands.iter().filter(|l| l.bytes().len() >= LARGE).for_each(|l| fornax_ir::file::release(l.bytes()));
     (!index_error.get()).then_some(out)
+}
+
+/// As [`evaluate`]; under [`CanonicalizeOptions::estimate`] a large result is any constant of that type whose elements
+/// are not all equal.
+pub(crate) fn folded(
+    options: &CanonicalizeOptions,
+    op: &Op,
+    ty: &TensorType,
+    operands: &[&Literal],
+) -> Option<Literal> {
+    let shape = ty.const_shape()?;
+    let bytes = shape.iter().try_fold(ty.dtype.bytes(), |n, &d| n.checked_mul(d))?;
+    if !options.estimate || bytes < LARGE {
+        return evaluate(op, ty, operands);
+    }
+    let mut any = vec![0u8; bytes];
+    any[0] = 1;
+    Literal::from_bytes(ty.dtype, &shape, any.into()).ok()
 }
 
 /// f64 values rounded once to a dtype.

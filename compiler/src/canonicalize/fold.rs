@@ -4,7 +4,8 @@
 //! constants that go with it, or within [`super::CanonicalizeOptions::fold_budget`]. So an int8 weight
 //! stays int8 under its dequantisation, and a broadcast constant is not spread out.
 
-use super::constant::{evaluate, is_constant, uniform, uniform_literal};
+use super::CanonicalizeOptions;
+use super::constant::{evaluate, folded, is_constant, uniform, uniform_literal};
 use super::rebuild::Rebuild;
 use super::simplify::{Site, Step};
 use bytes::Bytes;
@@ -118,11 +119,12 @@ pub(super) fn constant_operands(r: &mut Rebuild<'_>, s: &Site<'_>) -> Option<Ste
         _ => usize::MAX,
     };
     let spread = s.options.fold_budget.max(bytes);
-    let operands: Vec<Literal> = s.inputs.iter().map(|&v| spread_out(r, v, spread)).collect::<Option<_>>()?;
+    let spread_out = |&v: &ValueId| spread_out(r, v, spread, s.options);
+    let operands: Vec<Literal> = s.inputs.iter().map(spread_out).collect::<Option<_>>()?;
     if operands.iter().map(|l| l.bytes().len()).sum::<usize>() > limit {
         return None;
     }
-    let l = evaluate(s.op, &s.node.ty, &operands.iter().collect::<Vec<_>>())?;
+    let l = folded(s.options, s.op, &s.node.ty, &operands.iter().collect::<Vec<_>>())?;
     let name = match (s.op.class(), &r.node(s.inputs[0]).op) {
         (OpClass::View, Op::Const(c)) => r.graph().consts[c.index()].name.clone(),
         _ => String::new(),
@@ -146,7 +148,7 @@ fn freed_bytes(r: &Rebuild<'_>, op: &Op, inputs: &[ValueId]) -> usize {
 }
 
 /// The literal of a constant, or of a broadcast one up to `limit` bytes.
-fn spread_out(r: &Rebuild<'_>, v: ValueId, limit: usize) -> Option<Literal> {
+fn spread_out(r: &Rebuild<'_>, v: ValueId, limit: usize, options: &CanonicalizeOptions) -> Option<Literal> {
     if let Some(l) = r.literal(v) {
         return Some(l.clone());
     }
@@ -154,7 +156,7 @@ fn spread_out(r: &Rebuild<'_>, v: ValueId, limit: usize) -> Option<Literal> {
     if result_bytes(&node.ty)? > limit {
         return None;
     }
-    evaluate(&node.op, &node.ty, &[r.literal(node.inputs[0])?])
+    folded(options, &node.op, &node.ty, &[r.literal(node.inputs[0])?])
 }
 
 /// `f(broadcast a, broadcast b) = broadcast f(a, b)` when both are broadcast alike, or one is a
@@ -191,7 +193,7 @@ fn below_broadcast(r: &mut Rebuild<'_>, s: &Site<'_>) -> Option<Step> {
             false => evaluate(&Op::from(Broadcast { shape: part.shape.clone(), axes: vec![] }), &part, &[l])?,
         });
     }
-    let l = evaluate(s.op, &ty, &operands.iter().collect::<Vec<_>>())?;
+    let l = folded(s.options, s.op, &ty, &operands.iter().collect::<Vec<_>>())?;
     if s.node.ty.rank() == 0 {
         return Some(Step::Value(stored(r, "", l)));
     }

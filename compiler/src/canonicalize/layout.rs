@@ -7,7 +7,7 @@
 //! - A permutation of an expression over constants permutes the constants.
 
 use super::CanonicalizeOptions;
-use super::constant::{evaluate, magnitude, uniform};
+use super::constant::{folded, magnitude, uniform};
 use super::rebuild::Rebuild;
 use super::views::permuted_axes;
 use fornax_ir::dim::Dim;
@@ -177,7 +177,7 @@ fn permuted_constants(
     options: &CanonicalizeOptions,
 ) -> Option<ValueId> {
     let possible = can_permute(r, v, perm, options, MAX_DEPTH);
-    if possible { permute_below(r, v, perm) } else { None }
+    if possible { permute_below(r, v, perm, options) } else { None }
 }
 
 fn can_permute(
@@ -205,7 +205,12 @@ fn can_permute(
     }
 }
 
-fn permute_below(r: &mut Rebuild<'_>, v: ValueId, perm: &[u32]) -> Option<ValueId> {
+fn permute_below(
+    r: &mut Rebuild<'_>,
+    v: ValueId,
+    perm: &[u32],
+    options: &CanonicalizeOptions,
+) -> Option<ValueId> {
     let node = r.node(v).clone();
     let shape = perm.iter().map(|&k| node.ty.shape[k as usize].clone()).collect::<Vec<_>>();
     match &node.op {
@@ -213,19 +218,20 @@ fn permute_below(r: &mut Rebuild<'_>, v: ValueId, perm: &[u32]) -> Option<ValueI
             let constant = &r.graph().consts[c.index()];
             let name = constant.name.clone();
             let op = Op::from(Permute { perm: perm.to_vec() });
-            let l = evaluate(&op, &TensorType::new(node.ty.dtype, shape), &[&constant.literal])?;
+            let l = folded(options, &op, &TensorType::new(node.ty.dtype, shape), &[&constant.literal])?;
             Some(r.constant(&name, l))
         }
         Op::Broadcast(b) => {
             let (order, axes) = permuted_axes(&b.axes, perm);
             let inner = match order.is_sorted() {
                 true => node.inputs[0],
-                false => permute_below(r, node.inputs[0], &order)?,
+                false => permute_below(r, node.inputs[0], &order, options)?,
             };
             r.add(Broadcast { shape, axes }, &[inner]).ok()
         }
         op => {
-            let operands: Option<Vec<_>> = node.inputs.iter().map(|&i| permute_below(r, i, perm)).collect();
+            let operands: Option<Vec<_>> =
+                node.inputs.iter().map(|&i| permute_below(r, i, perm, options)).collect();
             r.add(op.clone(), &operands?).ok()
         }
     }

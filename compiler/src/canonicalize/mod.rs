@@ -40,12 +40,15 @@ pub struct CanonicalizeOptions {
     pub strict: bool,
     /// Bytes up to which a folded constant may be larger than the constants it replaces.
     pub fold_budget: usize,
+    /// Large constants that are folded only stand for what they would be, without its elements: for graphs that are
+    /// planned to learn what they cost, and never run.
+    pub estimate: bool,
 }
 
 impl Default for CanonicalizeOptions {
-    /// Not strict, 64 KiB.
+    /// Not strict, 64 KiB, with all elements.
     fn default() -> Self {
-        CanonicalizeOptions { strict: false, fold_budget: 64 << 10 }
+        CanonicalizeOptions { strict: false, fold_budget: 64 << 10, estimate: false }
     }
 }
 

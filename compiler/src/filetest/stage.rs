@@ -53,7 +53,7 @@ fn whole(e: impl ToString) -> Failure {
 fn rewrite(test: &Test, graph: Graph) -> Result<String, Failure> {
     let usual = CanonicalizeOptions::default();
     let fold_budget = test.fold_budget.unwrap_or(usual.fold_budget);
-    let options = CanonicalizeOptions { strict: test.strict, fold_budget };
+    let options = CanonicalizeOptions { strict: test.strict, fold_budget, ..usual };
     let graph = canonicalize(graph, &options).map_err(whole)?;
     nodes_agree(&graph, test.strict)?;
     Ok(graph.to_string())

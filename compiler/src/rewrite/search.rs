@@ -18,6 +18,7 @@ use crate::{Error, Options};
 use fornax_ir::graph::Graph;
 use rustc_hash::FxHashSet;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Decisions tried, at most.
 const MAX_DECISIONS: usize = 8;
@@ -54,13 +55,18 @@ pub(super) fn rewrite(graph: Graph, options: &Options, cache: &Cache) -> Result<
     };
     let candidates = Candidates::new(&saturated, &graph);
     let mut report = Report::of(&saturated);
-    let choices = choices(&saturated, &candidates);
+    let mut choices = choices(&saturated, &candidates);
+    choices.truncate(MAX_DECISIONS);
     let mut wanted = FxHashSet::default();
-    let mut best = try_selection(&candidates, &graph, &wanted, options, cache, &profile)?;
-    for choice in choices.into_iter().take(MAX_DECISIONS) {
+    let estimated = |wanted: &FxHashSet<(usize, Node)>| spelled(&candidates, &graph, wanted, options, true);
+    let mut best = planned(estimated(&wanted)?, cache, &profile)?;
+    // Most decisions are not kept, so each is spelled as if none before it was.
+    let alone = in_parallel(choices.len(), &|k| estimated(&choices[k].spellings));
+    for (choice, alone) in choices.into_iter().zip(alone) {
         let mut more: FxHashSet<(usize, Node)> = wanted.clone();
         more.extend(choice.spellings.iter().cloned());
-        let tried = try_selection(&candidates, &graph, &more, options, cache, &profile)?;
+        let selection = if wanted.is_empty() { alone? } else { estimated(&more)? };
+        let tried = planned(selection, cache, &profile)?;
         let kept = tried.cost < best.cost * (1.0 - MARGIN);
         report.decisions.push(Decision {
             rule: choice.rule,
@@ -73,6 +79,9 @@ pub(super) fn rewrite(graph: Graph, options: &Options, cache: &Cache) -> Result<
         if kept {
             (best, wanted) = (tried, more);
         }
+    }
+    if !wanted.is_empty() {
+        best = planned(spelled(&candidates, &graph, &wanted, options, false)?, cache, &profile)?;
     }
     let Tried { graph, plan, inlinable, .. } = laid_out(best, options, cache)?;
     let (plan, moves) = fusion::improve(&graph, cache, plan, &profile, &|v| inlinable[v.index()]);
@@ -106,26 +115,55 @@ fn choices(saturated: &Saturated, candidates: &Candidates<'_>) -> Vec<Choice> {
     found.into_iter().map(|((rule, ty), spellings)| Choice { rule, ty, spellings }).collect()
 }
 
-fn try_selection(
+/// The graph with those spellings, in canonical form; to `estimate` what it costs, without large constants.
+fn spelled(
     candidates: &Candidates<'_>,
     graph: &Graph,
     wanted: &FxHashSet<(usize, Node)>,
     options: &Options,
-    cache: &Cache,
-    profile: &Profile,
-) -> Result<Tried, Error> {
-    let selected = candidates.select(graph, wanted).ok_or_else(|| Error::Internal {
+    estimate: bool,
+) -> Result<Selection, Error> {
+    let mut selected = candidates.select(graph, wanted).ok_or_else(|| Error::Internal {
         stage: "rewrite",
         what: "an output is not computed by the e-graph".to_string(),
     })?;
-    let Selection { mut graph, mut inlinable } = selected;
     if !wanted.is_empty() {
         // Constants fold, and views meet.
-        let canonical = CanonicalizeOptions { strict: options.strict, ..Default::default() };
-        graph = canonicalize(graph, &canonical)?;
-        inlinable = vec![!options.without.contains(&LOAD); graph.nodes.len()];
+        let canonical = CanonicalizeOptions { strict: options.strict, estimate, ..Default::default() };
+        selected.graph = canonicalize(selected.graph, &canonical)?;
+        selected.inlinable = vec![!options.without.contains(&LOAD); selected.graph.nodes.len()];
     }
+    Ok(selected)
+}
+
+fn planned(
+    Selection { graph, inlinable }: Selection,
+    cache: &Cache,
+    profile: &Profile,
+) -> Result<Tried, Error> {
     let plan = greedy::plan_where(&graph, cache, &|v| inlinable[v.index()]);
     let cost = profile.plan(&graph, cache, &plan)?;
     Ok(Tried { graph, plan, inlinable, cost })
+}
+
+/// The results of a function for 0..n, on the machine's threads.
+fn in_parallel<R: Send>(n: usize, f: &(dyn Fn(usize) -> R + Sync)) -> Vec<R> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(n);
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let numbers = std::iter::from_fn(|| Some(next.fetch_add(1, Ordering::Relaxed)));
+        numbers.take_while(|&k| k < n).map(|k| (k, f(k))).collect::<Vec<_>>()
+    };
+    let mut found = std::thread::scope(|scope| {
+        // A thread that the system refuses only leaves more to the others.
+        let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, work).ok();
+        let spawned: Vec<_> = (1..threads).filter_map(spawn).collect();
+        let mut found = work();
+        for other in spawned {
+            found.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        found
+    });
+    found.sort_by_key(|(k, _)| *k);
+    found.into_iter().map(|(_, r)| r).collect()
 }
