@@ -42,8 +42,13 @@ fn matmul(m: i64, n: i64, k: i64, vecs: u32, rows: u32, unroll: u32) -> Kernel {
     let axis = |n, kind| Axis { extent: Size::Const(n), kind };
     let axes = vec![axis(m, AxisKind::Parallel), axis(n, AxisKind::Parallel), axis(k, AxisKind::Reduce)];
     let buffer = |access| BufferDecl { dtype: F32, access };
-    let schedule =
-        StageSchedule { vector: Some((1, vecs)), rows: Some((0, rows)), unroll, order: vec![1, 0, 2] };
+    let schedule = StageSchedule {
+        vector: Some((1, vecs)),
+        rows: Some((0, rows)),
+        unroll,
+        order: vec![1, 0, 2],
+        block: vec![],
+    };
     Kernel {
         name: format!("{m} x {n} x {k}"),
         buffers: vec![buffer(Access::Read), buffer(Access::Read), buffer(Access::Write)],

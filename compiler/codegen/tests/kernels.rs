@@ -75,6 +75,33 @@ fn matmul_with_sizes_and_strides_as_arguments() {
     }
 }
 
+#[test]
+fn blocks_of_rows_are_copied_and_give_the_same() {
+    let mut rng = Rng::new(3);
+    for (m, n, k) in [(1, 1, 1), (7, 5, 3), (29, 40, 33), (36, 7, 16), (41, 12, 70), (0, 3, 2)] {
+        for (rows, block) in [(1, 3), (2, 2), (4, 12), (6, 12), (6, 600)] {
+            let mut kernel = matmul(m, n, k, 2, rows, 2);
+            kernel.schedule.stages[0].block = vec![(0, block)];
+            let bufs = vec![
+                floats(&mut rng, m * k),
+                floats(&mut rng, k * n),
+                floats(&mut rng, n),
+                vec![0; (m * n * 4) as usize],
+            ];
+            check(&kernel, &bufs, &[]);
+            for (chunk, order) in [(i64::from(rows), vec![1, 0, 2]), (5, vec![])] {
+                kernel.schedule.parallel = vec![(0, chunk)];
+                kernel.schedule.stages[0].order = order;
+                check(&kernel, &bufs, &[]);
+            }
+            kernel.schedule.stages[0].block = vec![(1, 9), (0, block)];
+            check(&kernel, &bufs, &[]);
+            kernel.schedule.parallel = vec![(1, 10), (0, 3)];
+            check(&kernel, &bufs, &[]);
+        }
+    }
+}
+
 struct Conv {
     channels: i64,
     filters: i64,

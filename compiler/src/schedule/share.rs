@@ -59,6 +59,10 @@ struct Division<'k> {
 /// Work items of a kernel of one stage without outer axes: the axis to divide first, and its pieces.
 pub(super) fn share_out(kernel: &Kernel, schedule: &StageSchedule, machine: Machine) -> Vec<(AxisId, i64)> {
     let stage = &kernel.stages[0];
+    if let Some((rows, tile)) = schedule.rows.filter(|_| !schedule.block.is_empty()) {
+        // Each thread copies its own rows.
+        return vec![(rows, i64::from(tile))];
+    }
     let accumulates = stage.body.iter().any(|op| matches!(op.inst, Inst::Accumulate { .. }));
     let parallel: Vec<AxisId> = (0..stage.axes.len() as AxisId)
         .filter(|a| stage.axes[*a as usize].kind == AxisKind::Parallel)

@@ -1,6 +1,7 @@
 //! Chooses the schedule of a kernel: which axis fills the vector registers, which one the register
 //! tile's rows, in which order the loops run, and what is shared out among threads.
 
+mod block;
 mod conv;
 
 use super::const_extent;
@@ -38,6 +39,8 @@ const LANES: i64 = 4;
 const RUN: i64 = 32;
 /// Columns that are summed together: two cache lines of 32-bit elements.
 const COLUMNS: i64 = 32;
+/// Registers of a tile that shares no vectors, which it reads from memory as they are needed.
+const STREAMED: u32 = 16;
 /// Points of a strided copy's second axis that are computed together: half a cache line.
 const COPY_ROWS: u32 = 8;
 
@@ -170,6 +173,9 @@ fn stage(kernel: &Kernel, index: usize, machine: Machine) -> StageSchedule {
     let Some(order) = order else {
         let Some((v, cost)) = vector else { return StageSchedule::default() };
         let vecs = if cost.smooth && extent(v) >= 16 * machine.lanes() { 2 } else { 1 };
+        if let Some((vecs, rows)) = short_copy(stage, &parallel, v, machine, &extent) {
+            return StageSchedule { vector: Some((v, vecs)), rows: Some(rows), ..Default::default() };
+        }
         let rows = copy_rows(stage, &parallel, v, &extent);
         return StageSchedule { vector: Some((v, vecs)), rows, ..Default::default() };
     };
@@ -184,6 +190,7 @@ fn stage(kernel: &Kernel, index: usize, machine: Machine) -> StageSchedule {
     let mut schedule = conv::bordered(stage, &parallel, vector, machine, &extent)
         .unwrap_or_else(|| contraction(stage, &parallel, vector, machine, &extent));
     schedule.order = conv::panels_first(stage, &parallel, &reduce, &schedule);
+    schedule.block = block::blocks(kernel, &schedule, machine).unwrap_or_default();
     schedule
 }
 
@@ -208,6 +215,28 @@ fn copy_rows(
     let (_, rows) = others.map(|a| (strided(a), a)).filter(|r| r.0 > 0).max_by_key(|r| (r.0, extent(r.1)))?;
     let most = if stage.body.len() > 12 { COPY_ROWS / 2 } else { COPY_ROWS };
     Some((rows, balanced(extent(rows), most, 1)))
+}
+
+/// The tile of a copy whose runs of neighbouring elements are a few registers long: whole runs, several at a time.
+fn short_copy(
+    stage: &Stage,
+    parallel: &[AxisId],
+    vector: AxisId,
+    machine: Machine,
+    extent: &dyn Fn(AxisId) -> i64,
+) -> Option<(u32, (AxisId, u32))> {
+    let [Op { inst: Inst::Load { at, .. }, .. }, Op { inst: Inst::Store { at: to, .. }, .. }] =
+        &stage.body[..]
+    else {
+        return None;
+    };
+    let vecs = extent(vector) / machine.lanes();
+    let runs = at.stride(vector) == Size::ONE && to.stride(vector) == Size::ONE;
+    if !runs || !(1..=4).contains(&vecs) || extent(vector) % machine.lanes() != 0 {
+        return None;
+    }
+    let rows = parallel.iter().copied().filter(|a| *a != vector).max_by_key(|a| extent(*a))?;
+    (extent(rows) >= i64::from(COPY_ROWS)).then_some((vecs as u32, (rows, COPY_ROWS)))
 }
 
 /// Register tile of a sum of products: rows share what walks the vector axis, vectors share the splats.
@@ -246,6 +275,17 @@ fn contraction(
         (r, balanced(extent(r), most_rows(machine, vecs), vecs), vecs)
     });
     let vecs = rows.map_or(vecs, |r| r.2);
+    if let Some((r, ..)) = rows.filter(|r| shared_loads(stage, r.0, vector) == 1) {
+        // Every vector is loaded for one row alone: long runs of a few rows at a time, which is how memory is read fastest.
+        let vecs = across.min(if few { 4 } else { 8 });
+        let rows = balanced(extent(r), (STREAMED / vecs).max(1), vecs);
+        return StageSchedule {
+            vector: Some((v, vecs)),
+            rows: Some((r, rows)),
+            unroll: 4,
+            ..Default::default()
+        };
+    }
     StageSchedule { vector: Some((v, vecs)), rows: rows.map(|r| (r.0, r.1)), unroll: 4, ..Default::default() }
 }
 

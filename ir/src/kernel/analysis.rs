@@ -1,6 +1,6 @@
 //! What each value of a stage depends on: where code generation may evaluate it.
 
-use super::{AxisId, AxisKind, Buf, IndexVar, Inst, Kernel, ValueId};
+use super::{Access, AxisId, AxisKind, Buf, IndexVar, Inst, Kernel, Size, ValueId};
 
 /// Facts of a stage's values, one entry an instruction (stores and raises included).
 ///
@@ -65,6 +65,41 @@ impl StageInfo {
     pub fn depends(&self, value: ValueId, axis: AxisId) -> bool {
         self.axes[value as usize] & bit(axis) != 0
     }
+}
+
+/// Elements of a row that [`copied_load`] copies, at most.
+const LONGEST_COPY: i64 = 1 << 24;
+
+/// The load whose elements a block of points of the axis `rows` can read from a copy: the only one inside the
+/// reduction that walks nothing but `rows` and, by single elements, the only reduce axis, whose extent is known. The
+/// copy has a row of [`copied_stride`] elements for each point. Kernels of one stage without outer axes alone have one.
+pub fn copied_load(kernel: &Kernel, rows: AxisId) -> Option<ValueId> {
+    let [stage] = &kernel.stages[..] else { return None };
+    if !kernel.outer.is_empty() {
+        return None;
+    }
+    let mut reduce = (0..).zip(&stage.axes).filter(|(_, a)| a.kind == AxisKind::Reduce);
+    let (Some((k, axis)), None) = (reduce.next(), reduce.next()) else { return None };
+    axis.extent.as_const().filter(|n| (1..=LONGEST_COPY).contains(n))?;
+    let wanted = |inst: &Inst| {
+        let Inst::Load { src: Buf::Arg(b), at, mask } = inst else { return false };
+        let known = kernel.buffers.get(*b as usize).is_some_and(|b| b.access == Access::Read);
+        let walks = at.terms.iter().all(|t| t.0 == IndexVar::Axis(rows) || t.0 == IndexVar::Axis(k));
+        known && walks && mask.is_empty() && at.stride(k) == Size::ONE && at.stride(rows) != Size::ZERO
+    };
+    let mut loads = (0..).zip(&stage.body).filter(|(_, op)| wanted(&op.inst));
+    match (loads.next(), loads.next()) {
+        (Some((load, _)), None) => Some(load),
+        _ => None,
+    }
+}
+
+/// Elements from one row of [`copied_load`]'s copy to the next, for rows of so many elements of `bytes` bytes: an odd
+/// number of cache lines, so that neighbouring rows lie in different sets of a cache.
+pub fn copied_stride(row: i64, bytes: i64) -> i64 {
+    const LINE: i64 = 64;
+    let lines = (row * bytes + LINE - 1) / LINE;
+    (lines | 1) * LINE / bytes
 }
 
 /// The stage's axes (outer ones included) whose kind satisfies `select`, as a bit mask.

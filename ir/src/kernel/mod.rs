@@ -239,6 +239,9 @@ pub struct StageSchedule {
     /// The order of the loops over all own axes of the stage, outermost first (reduce loops innermost;
     /// a tiled axis stands for its loop over tiles). Empty: as the axes stand.
     pub order: Vec<AxisId>,
+    /// Loops around all others, outermost first: so many points of these axes at a time. The last is the `rows` axis;
+    /// the load that [`analysis::copied_load`] names reads each of its blocks from a copy in the worker's scratch.
+    pub block: Vec<(AxisId, u32)>,
 }
 
 /// How a kernel runs: data beside the body, never a change of meaning.

@@ -160,6 +160,10 @@ impl fmt::Display for StageSchedule {
             let axes: Vec<_> = self.order.iter().map(|a| format!(" a{a}")).collect();
             parts.push(format!(" order{}", axes.concat()));
         }
+        if !self.block.is_empty() {
+            let axes: Vec<_> = self.block.iter().map(|(a, n)| format!(" a{a}*{n}")).collect();
+            parts.push(format!(" block{}", axes.concat()));
+        }
         f.write_str(&parts.join(","))
     }
 }
@@ -284,13 +288,21 @@ fn stage_schedule(line: &mut Line<'_>) -> Result<StageSchedule, TextError> {
                 if word == "rows" { plan.rows = tile } else { plan.vector = tile }
             }
             "unroll" => plan.unroll = line.count("a count")?,
+            "block" => {
+                while line.peek().is_some_and(|t| t != ",") {
+                    let axis = line.numbered("a", "an axis, such as a0,")?;
+                    line.expect("*")?;
+                    plan.block.push((axis, line.count("a count")?));
+                }
+            }
             "order" => {
                 while line.peek().is_some_and(|t| t != ",") {
                     plan.order.push(line.numbered("a", "an axis, such as a0,")?);
                 }
             }
             other => {
-                return line.error(format!("`{other}` where vector, rows, unroll or order is expected"));
+                return line
+                    .error(format!("`{other}` where vector, rows, unroll, order or block is expected"));
             }
         }
         if line.peek().is_some() {

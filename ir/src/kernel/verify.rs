@@ -24,10 +24,12 @@
 //!   is `Interleaved` or gives the same in any order (maxima, minima, integers).
 //! - `order` is empty or a permutation of the stage's own axes in which reduce axes come last and neither these
 //!   nor the sequential ones change places among themselves.
+//! - `block` is empty or names different `Parallel` axes, the last of them that of `rows` with a multiple of its points;
+//!   the kernel then has a load that reads copies ([`super::analysis::copied_load`]).
 //! - `parallel` names different `Parallel` axes with chunks of at least 1: outer ones or, in a kernel of one
 //!   stage without outer axes, that stage's.
 
-use super::analysis::{StageInfo, axis_mask};
+use super::analysis::{StageInfo, axis_mask, copied_load};
 use super::{
     Access, Affine, AxisId, AxisKind, Buf, IndexVar, Inst, Kernel, Mask, Op, Order, Size, Stage,
     StageSchedule, ValueId,
@@ -128,6 +130,10 @@ pub enum Fault {
     Count(i64),
     #[error("axis {0} is vectorised, but an accumulation along it is a chain of floats")]
     VectorChain(AxisId),
+    #[error(
+        "blocks {0:?} of other axes than parallel ones and rows last, of no whole tiles, or without a load to copy"
+    )]
+    Blocks(Vec<(AxisId, u32)>),
     #[error("the order {0:?} is no legal permutation of the stage's axes")]
     LoopOrder(Vec<AxisId>),
 }
@@ -405,6 +411,16 @@ fn stage_schedule(kernel: &Kernel, s: usize, plan: &StageSchedule) -> Result<(),
         }
         if plan.vector.is_some_and(|(v, _)| v == axis) {
             return Err(Fault::SameAxis(axis));
+        }
+    }
+    if let Some((&(last, points), others)) = plan.block.split_last() {
+        let mut seen: FxHashSet<AxisId> = [last].into_iter().collect();
+        let whole = |&(axis, n): &(AxisId, u32)| {
+            axis == last && points > 0 && points.is_multiple_of(n) && copied_load(kernel, axis).is_some()
+        };
+        let parallel = |&(a, n): &(AxisId, u32)| n > 0 && kind(a) == Some(AxisKind::Parallel);
+        if !plan.rows.as_ref().is_some_and(whole) || !others.iter().all(|o| parallel(o) && seen.insert(o.0)) {
+            return Err(Fault::Blocks(plan.block.clone()));
         }
     }
     let own = outer as AxisId..(outer + stage.axes.len()) as AxisId;

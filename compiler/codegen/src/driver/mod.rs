@@ -1,5 +1,6 @@
 //! Drivers: the Cranelift function of a kernel, with its loops, addresses and tails around the leaves.
 
+mod blocks;
 mod nest;
 mod position;
 
@@ -9,6 +10,7 @@ use crate::leaf::{LEAF_ALIGNMENT, LEAF_NAMESPACE, LeafEmitter};
 use crate::target::Target;
 use crate::tile::StagePlan;
 use crate::tile::collapse::collapse;
+use blocks::Blocks;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
     AbiParam, BlockArg, Function, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind,
@@ -87,7 +89,9 @@ pub fn define_kernel(
         return Err(refuse("addresses of 64 bits are needed".to_owned()));
     }
     let expanded = collapse(math::expand(kernel));
-    let kernel = &expanded;
+    let blocks = Blocks::of(&expanded);
+    let kernel = blocks.as_ref().map_or(&expanded, |b| &b.kernel);
+    let copy = blocks.as_ref().map(|b| (b, b.plan(emitter)));
     let plans: Vec<StagePlan<'_>> =
         (0..kernel.stages.len()).map(|s| StagePlan::new(kernel, s, emitter)).collect();
     let mut function = Function::with_name_signature(UserFuncName::default(), signature());
@@ -95,7 +99,8 @@ pub fn define_kernel(
     let mut b = FunctionBuilder::new(&mut function, &mut context);
     let slot = StackSlotData::new(StackSlotKind::ExplicitSlot, 0, 4);
     let frame = b.create_sized_stack_slot(slot);
-    let mut driver = Driver { kernel, plans: &plans, emitter, leaves: Vec::new(), frame_bytes: 0, frame };
+    let mut driver =
+        Driver { kernel, plans: &plans, copy: &copy, emitter, leaves: Vec::new(), frame_bytes: 0, frame };
     let made = driver.function(&mut b);
     let functions = emitter.functions();
     made.map_err(refuse)?;
@@ -112,6 +117,8 @@ pub fn define_kernel(
 struct Driver<'a> {
     kernel: &'a Kernel,
     plans: &'a [StagePlan<'a>],
+    /// What the only stage reads copies of, and the plan of the stage that copies.
+    copy: &'a Option<(&'a Blocks, StagePlan<'a>)>,
     emitter: &'a dyn LeafEmitter,
     leaves: Vec<(String, Leaf)>,
     frame: cranelift_codegen::ir::StackSlot,
@@ -252,6 +259,10 @@ impl Driver<'_> {
     ) -> Result<(), String> {
         let Some((&axis, inner)) = axes.split_first() else {
             let plans = self.plans;
+            if let Some((blocks, copy)) = self.copy {
+                let all = &self.kernel.schedule.stages[0].block;
+                return self.blocks(b, pos, (blocks, copy), all);
+            }
             for plan in plans {
                 nest::emit(self, b, pos, plan)?;
             }
@@ -272,6 +283,16 @@ fn counted<'f>(
     end: Value,
     body: impl FnOnce(&mut FunctionBuilder<'f>, Value) -> Result<(), String>,
 ) -> Result<(), String> {
+    counted_by(b, (start, end), 1, body)
+}
+
+/// As [`counted`], in steps of so many.
+fn counted_by<'f>(
+    b: &mut FunctionBuilder<'f>,
+    (start, end): (Value, Value),
+    step: i64,
+    body: impl FnOnce(&mut FunctionBuilder<'f>, Value) -> Result<(), String>,
+) -> Result<(), String> {
     let (head, inside, done) = (b.create_block(), b.create_block(), b.create_block());
     let at = b.append_block_param(head, types::I64);
     b.ins().jump(head, &[BlockArg::Value(start)]);
@@ -280,7 +301,7 @@ fn counted<'f>(
     b.ins().brif(more, inside, &[], done, &[]);
     b.switch_to_block(inside);
     body(b, at)?;
-    let next = b.ins().iadd_imm_s(at, 1);
+    let next = b.ins().iadd_imm_s(at, step);
     b.ins().jump(head, &[BlockArg::Value(next)]);
     b.switch_to_block(done);
     Ok(())

@@ -7,6 +7,7 @@ use cranelift_frontend::FunctionBuilder;
 use fornax_ir::kernel::{Affine, AxisId, Buf, InRange, IndexVar, Kernel, Size};
 
 /// Arguments and loop positions while a driver is emitted. All values are i64.
+#[derive(Clone)]
 pub(super) struct Position {
     pub buffers: Vec<Value>,
     pub scalars: Vec<Value>,
@@ -39,6 +40,11 @@ impl Position {
     pub fn share(&mut self, axis: AxisId, range: (Value, Value), chunk: i64) {
         self.ranges[axis as usize] = Some(range);
         self.chunks[axis as usize] = chunk;
+    }
+
+    /// The same arguments at the start of a stage of so many axes, each of which runs over its extent.
+    pub fn restarted(&self, axes: usize) -> Self {
+        Position { axes: vec![None; axes], ranges: vec![None; axes], chunks: vec![0; axes], ..self.clone() }
     }
 
     /// Whether the loop over an axis, in steps of so many points, leaves over what it would of the whole axis.

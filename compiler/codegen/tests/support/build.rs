@@ -147,7 +147,7 @@ impl Body {
 }
 
 pub fn schedule(vector: Option<(AxisId, u32)>, rows: Option<(AxisId, u32)>, unroll: u32) -> StageSchedule {
-    StageSchedule { vector, rows, unroll, order: Vec::new() }
+    StageSchedule { vector, rows, unroll, ..StageSchedule::default() }
 }
 
 /// A kernel of one stage.

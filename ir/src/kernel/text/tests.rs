@@ -44,7 +44,7 @@ const SAMPLE: &str = r#"kernel "all \"of\" it" {
     store bool b2[4], %6
   }
   parallel a0/16
-  schedule 0: vector a2*2, rows a0*6, unroll 4, order a2 a3
+  schedule 0: vector a2*2, rows a0*6, unroll 4, order a2 a3, block a2*3 a0*12
   schedule 1:
 }
 "#;
@@ -90,7 +90,7 @@ fn errors_name_the_line_and_what_was_expected() {
         ("b1[0], %6 if", "b1[0], %6 %7", "line 23: `%7` after the end of the statement"),
         ("[a3] < 5", "[a3 + 2] < 5", "line 16: an index is an offset, then variables with strides"),
         ("read f32", "reads f32", "line 3: `reads` where read, write or readwrite is expected"),
-        ("unroll 4", "unrol 4", "line 40: `unrol` where vector, rows, unroll or order is expected"),
+        ("unroll 4", "unrol 4", "line 40: `unrol` where vector, rows, unroll, order or block is expected"),
         ("  schedule 1:\n}\n", "", "line 1: the kernel does not end"),
     ];
     for (from, to, want) in table {

@@ -138,6 +138,12 @@ fn every_invariant_is_held() {
             "schedule of stage 0: the order [3, 4, 2] is no legal permutation of the stage's axes",
         ),
         (
+            "rows a2*4, order a3 a2 a4",
+            "rows a2*4, order a3 a2 a4, block a2*8",
+            "schedule of stage 0: blocks [(2, 8)] of other axes than parallel ones and rows last, of no whole tiles, \
+             or without a load to copy",
+        ),
+        (
             "order a3 a2 a4",
             "order a3 a4",
             "schedule of stage 0: the order [3, 4] is no legal permutation of the stage's axes",

@@ -1,0 +1,72 @@
+//! Blocks of rows of large products: what of the left operand stays in the second-level cache while all panels of the
+//! right one pass by.
+
+use crate::Machine;
+use fornax_ir::kernel::analysis::{copied_load, copied_stride};
+use fornax_ir::kernel::{AxisId, AxisKind, IndexVar, Inst, Kernel, Op, Size, StageSchedule};
+
+/// Rows from which there are enough blocks for all threads.
+const MIN_ROWS: i64 = 256;
+/// Columns from which a copy of the left operand is made up for: it takes a third of a cycle an element, and a panel
+/// one.
+const MIN_COLUMNS: i64 = 512;
+/// Elements summed for one result, at least: shorter rows stay in the first-level cache.
+const MIN_SUMMED: i64 = 256;
+/// Most tiles of a block.
+const MAX_TILES: i64 = 16;
+/// How much of the right operand is read again and again, in sizes of a second-level cache: a part of the third-level one.
+const FAR_CACHES: i64 = 4;
+/// Rows a multiple of so many bytes apart fall into few sets of a first-level cache.
+const SETS: i64 = 2048;
+
+/// The blocks of a product, if they pay: where the left operand does not stay in the cache, or its rows are in each
+/// other's way.
+pub(super) fn blocks(
+    kernel: &Kernel,
+    schedule: &StageSchedule,
+    machine: Machine,
+) -> Option<Vec<(AxisId, u32)>> {
+    let ((rows, tile), (lanes, _)) = (schedule.rows?, schedule.vector?);
+    let load = copied_load(kernel, rows)? as usize;
+    let stage = &kernel.stages[0];
+    let Inst::Load { at, .. } = &stage.body[load].inst else { return None };
+    let bytes = stage.body[load].dtype.bytes() as i64;
+    let extent = |a: AxisId| kernel.axis(0, a).extent.as_const();
+    let (mut columns, mut summed) = (1i64, 1i64);
+    for (a, axis) in (0..).zip(&stage.axes) {
+        match axis.kind {
+            AxisKind::Reduce => summed = extent(a)?,
+            _ if a != rows => columns = columns.checked_mul(extent(a)?)?,
+            _ => {}
+        }
+    }
+    let count = extent(rows)?;
+    if count < MIN_ROWS || columns < MIN_COLUMNS || summed < MIN_SUMMED {
+        return None;
+    }
+    // Panels: another axis than that of the lanes walks what the lanes walk.
+    let other = |a: AxisId| a != lanes && a != rows && kernel.axis(0, a).kind == AxisKind::Parallel;
+    let panel = |op: &Op| {
+        let Inst::Load { at, .. } = &op.inst else { return None };
+        let mut axes =
+            at.terms.iter().filter_map(|t| if let IndexVar::Axis(a) = t.0 { Some(a) } else { None });
+        if at.stride(lanes) == Size::ZERO { None } else { axes.find(|&a| other(a)) }
+    };
+    let end = stage.body.iter().position(|op| matches!(op.inst, Inst::Accumulate { .. }))?;
+    let panels = stage.body[..end].iter().find_map(panel)?;
+    let apart = at.stride(rows).as_const()?.checked_mul(bytes)?;
+    let far = count.checked_mul(apart)? > machine.near_bytes / 2;
+    if !(far || apart % SETS == 0) {
+        return None;
+    }
+    // Half of the cache holds the block, the other half a panel and what is written.
+    let one = copied_stride(summed, bytes) * bytes * i64::from(tile);
+    let tiles = (machine.near_bytes / 2 / one).clamp(1, MAX_TILES);
+    let mut blocks = vec![(rows, tile * tiles as u32)];
+    let panel_bytes = summed.checked_mul(columns)?.checked_mul(bytes)? / extent(panels)?;
+    let near = (FAR_CACHES * machine.near_bytes / panel_bytes).max(1);
+    if near < extent(panels)? {
+        blocks.insert(0, (panels, near as u32));
+    }
+    Some(blocks)
+}
