@@ -70,3 +70,50 @@ pub(super) fn blocks(
     }
     Some(blocks)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Group;
+    use crate::schedule::lower;
+    use fornax_ir::graph::text::parse;
+
+    const WIDE: Machine = Machine { vector_bytes: 64, registers: 32, near_bytes: 1 << 20 };
+
+    /// The schedule of `x [m, k] . w`, with `w` in panels of so many columns.
+    fn product(m: i64, k: i64, panels: i64, width: i64) -> StageSchedule {
+        let text = format!(
+            "graph \"g\" {{\n  %0: f32[{m}, {k}] = input \"x\"\n  %1: f32[{panels}, {k}, {width}] = input \"w\"\n  \
+             %2: f32[{m}, {panels}, {width}] = dot %0, %1 batch [] contract [1:1]\n  output \"y\" %2\n}}\n"
+        );
+        let graph = parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+        let lowered = lower(&graph, &Group::new(graph.outputs[0].value), WIDE).unwrap();
+        lowered.kernel.schedule.stages[0].clone()
+    }
+
+    #[test]
+    fn blocks_are_for_large_left_operands_and_for_rows_in_each_others_way() {
+        for (m, k, panels, want) in [
+            (1024, 1024, 32, vec![(0, 126)]),
+            (2048, 2048, 64, vec![(1, 16), (0, 56)]),
+            // Rows 2048 bytes apart, and rows that are not; then larger than half of the cache.
+            (280, 512, 32, vec![(0, 224)]),
+            (280, 400, 32, vec![]),
+            (420, 400, 32, vec![(0, 224)]),
+            // Too few rows, columns, elements of a sum.
+            (128, 3072, 24, vec![]),
+            (1024, 1024, 8, vec![]),
+            (4096, 64, 32, vec![]),
+        ] {
+            assert_eq!(product(m, k, panels, 32).block, want, "{m} x {k} x {panels} panels");
+        }
+    }
+
+    #[test]
+    fn a_matrix_met_by_one_row_is_read_in_long_runs() {
+        let schedule = product(1, 512, 32, 128);
+        assert_eq!((schedule.vector.unwrap().1, schedule.rows.unwrap().1), (8, 2));
+        let schedule = product(1, 512, 64, 32);
+        assert_eq!((schedule.vector.unwrap().1, schedule.rows.unwrap().1), (2, 8));
+    }
+}
