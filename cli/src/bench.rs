@@ -1,6 +1,6 @@
 //! `fornax bench`.
 
-use std::io::BufRead;
+use std::io::{BufRead, Read};
 use std::time::{Duration, Instant};
 
 use fornax::{Backend, Model, Tensor};
@@ -19,6 +19,8 @@ const RUNS: std::ops::RangeInclusive<usize> = 5..=10_000;
 
 /// Most runs that one line of stdin asks for.
 const MOST_ASKED: usize = 1_000_000;
+/// Bytes of such a line, at most; a longer one is none.
+const LONGEST_LINE: u64 = 64;
 
 /// Latencies of the measured runs, in milliseconds, ascending.
 struct Latencies(Vec<f64>);
@@ -107,12 +109,18 @@ fn run_once(model: &Model, inputs: &[(&str, &Tensor)]) -> Result<f64, Failure> {
 
 /// Answers each line `run N` with the times of N runs, until the lines end.
 fn serve(
-    lines: impl BufRead,
+    mut lines: impl BufRead,
     run: &mut dyn FnMut() -> Result<f64, Failure>,
     answer: &mut dyn FnMut(Value) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    for line in lines.lines() {
-        let line = line.map_err(|e| Failure::input(format_args!("cannot read stdin: {e}")))?;
+    loop {
+        let mut line = String::new();
+        let read = lines.by_ref().take(LONGEST_LINE).read_line(&mut line);
+        let read = read.map_err(|e| Failure::input(format_args!("cannot read stdin: {e}")))?;
+        if read == 0 {
+            return Ok(());
+        }
+        let line = line.trim_end();
         let count = line.trim().strip_prefix("run ").and_then(|n| n.trim().parse::<usize>().ok());
         let count = count.filter(|n| (1..=MOST_ASKED).contains(n)).ok_or_else(|| {
             Failure::input(format_args!(
@@ -122,7 +130,6 @@ fn serve(
         let times = (0..count).map(|_| run()).collect::<Result<Vec<_>, _>>()?;
         answer(times.into())?;
     }
-    Ok(())
 }
 
 /// Warms up, then runs for a while.

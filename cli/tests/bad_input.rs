@@ -3,13 +3,19 @@
 mod common;
 
 use common::onnx::{self, FLOAT, Graph, Message, node, value};
-use common::{example, fornax, write};
+use common::{asked, example, fornax, write};
 use fornax::{DType, Tensor, io};
 
 /// Runs a command that must be refused, for a reason that names all of `parts`.
 #[track_caller]
 fn refused(arguments: &[&str], parts: &[&str]) {
-    let ran = fornax(arguments);
+    refused_after(arguments, b"", parts);
+}
+
+/// As [`refused`], with that standard input.
+#[track_caller]
+fn refused_after(arguments: &[&str], input: &[u8], parts: &[&str]) {
+    let ran = asked(arguments, input);
     let shown = format!("{arguments:?}\nstdout: {}\nstderr: {}", ran.stdout, ran.stderr);
     assert_eq!(ran.code, 2, "{shown}");
     let lines: Vec<&str> = ran.stderr.lines().filter(|line| !line.starts_with("note: ")).collect();
@@ -134,12 +140,33 @@ fn options_that_make_no_sense() {
     check(&["--dim", "N=9223372036854775807"], &["N"]);
     check(&["--cpu", "z80"], &["z80", "native"]);
     check(&["--leaf", "oak"], &["oak", "clif"]);
+    check(&["--leaf", "x64", "--cpu", "baseline"], &["x64", "baseline", "AVX2"]);
     check(&["--backend", "gpu"], &["gpu", "interp"]);
     check(&["--threads", "0"], &["0"]);
     check(&["--tol", "-1", "--expect", "x.npz"], &["tol"]);
     check(&["--memory-limit", "100"], &["100"]);
     check(&["--int-range", "0..=256"], &["256", "u8"]);
     refused(&["dump", &digits, "--stage", "nonsense"], &["nonsense", "clif"]);
+}
+
+#[test]
+fn lines_that_ask_for_nothing() {
+    let digits = example("digits.onnx");
+    let endless = [b'1'; 1 << 20];
+    for line in [
+        &b"hello\n"[..],
+        b"run\n",
+        b"run 0\n",
+        b"run -1\n",
+        b"run 1.5\n",
+        b"run 99999999999999999999\n",
+        &endless,
+    ] {
+        refused_after(&["bench", &digits, "--serve"], line, &["--serve", "run N"]);
+    }
+    refused_after(&["bench", &digits, "--serve"], b"run \xff\n", &["stdin"]);
+    let ran = asked(&["bench", &digits, "--serve"], b"run 2\nrun 1\n");
+    assert_eq!((ran.code, ran.stdout.lines().count()), (0, 3), "{}", ran.stderr);
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! What the tests of the command share: running it, and writing ONNX files by hand.
 #![allow(dead_code, reason = "each test uses a part of this")]
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 /// What a command gave.
 pub struct Ran {
@@ -13,12 +14,23 @@ pub struct Ran {
 
 /// Runs `fornax` with these arguments.
 pub fn fornax<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Ran {
-    let output: Output = Command::new(env!("CARGO_BIN_EXE_fornax"))
+    asked(arguments, b"")
+}
+
+/// Runs `fornax` with these arguments and this standard input.
+pub fn asked<S: AsRef<std::ffi::OsStr>>(arguments: &[S], input: &[u8]) -> Ran {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_fornax"))
         .args(arguments)
         .env_remove("FORNAX_LOG")
         .env_remove("RUST_BACKTRACE")
-        .output()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .expect("the command starts");
+    // A command that reads less of it than there is closes the pipe.
+    let _ = child.stdin.take().expect("a pipe").write_all(input);
+    let output: Output = child.wait_with_output().expect("the command ends");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the command writes UTF-8");
     let code = output.status.code().expect("the command is not killed by a signal");
     Ran { code, stdout: text(output.stdout), stderr: text(output.stderr) }
