@@ -183,15 +183,13 @@ impl Emit {
     }
     /// `x`, or `limit` where x is greater; NaN stays.
     pub(super) fn at_most(&mut self, x: ValueId, limit: f64) -> ValueId {
-        let cond = self.is(x, CompareOp::Gt, limit);
         let limit = self.num(self.dtype(x), limit);
-        self.select(cond, limit, x)
+        self.binary(BinaryOp::Min, x, limit)
     }
     /// `x`, or `limit` where x is less; NaN stays.
     pub(super) fn at_least(&mut self, x: ValueId, limit: f64) -> ValueId {
-        let cond = self.is(x, CompareOp::Lt, limit);
         let limit = self.num(self.dtype(x), limit);
-        self.select(cond, limit, x)
+        self.binary(BinaryOp::Max, x, limit)
     }
     /// The polynomial with these coefficients, lowest power first, by Horner's rule.
     pub(super) fn poly(&mut self, x: ValueId, coefficients: &[f64]) -> ValueId {
