@@ -233,7 +233,7 @@ fn reduce(
 fn reductions_along_and_across_of_every_length() {
     let mut rng = Rng::new(5);
     for dtype in [F32, DType::F64, DType::I32, DType::I64, DType::U8] {
-        for n in [0, 1, 5, 31, 32, 33, 64, 100] {
+        for n in [0, 1, 5, 31, 32, 33, 64, 100, 128, 256] {
             for (op, order) in [
                 (ReduceOp::Sum, Order::Interleaved),
                 (ReduceOp::Sum, Order::Chain),

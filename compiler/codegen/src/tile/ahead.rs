@@ -4,6 +4,9 @@
 //! one. The panels of a large operand come from far memory, and the first tile would wait for each. So every
 //! tile asks for its part of the next panel, in the order in which it steps through the present one: tiles of all rows
 //! together ask for all of it once. Behind the last panel that is memory that nobody reads, which does no harm.
+//!
+//! The same holds for rows that the stages of a kernel walk one after the other: where the last of them reads the row
+//! once more to store its result, it asks for the next one, which the caches' own prefetching would begin anew.
 
 use super::args::{PtrArg, Tile};
 use super::build::Assembly;
@@ -20,6 +23,8 @@ const LINE: i64 = 64;
 const LEAST: i64 = 4 << 10;
 /// Most lines that one round asks for.
 const LINES: i64 = 4;
+/// Least bytes of a tensor whose rows are asked for: what nearer caches hold needs no asking.
+const NEAR: i64 = 1 << 20;
 
 /// Strides in elements by axis.
 type Terms = SmallVec<[(AxisId, Size); 4]>;
@@ -38,7 +43,7 @@ pub(super) struct Ahead {
 impl StagePlan<'_> {
     /// What tiles of that size ask for.
     pub(super) fn ahead(&self, tile: Tile) -> Vec<Ahead> {
-        if !self.prefetches || self.mode != Mode::Reduce || self.reduce.is_empty() {
+        if !self.prefetches || (self.mode == Mode::Reduce && self.reduce.is_empty()) {
             return Vec::new();
         }
         let mut found = Vec::new();
@@ -47,7 +52,11 @@ impl StagePlan<'_> {
                 && *form == Form::Wide
                 && mask.is_empty()
             {
-                found.extend(self.next_panel(*src, at, op.dtype, tile));
+                found.extend(match self.mode {
+                    Mode::Reduce => self.next_panel(*src, at, op.dtype, tile),
+                    Mode::Map => self.next_row(*src, at, op.dtype, tile),
+                    Mode::Along => None,
+                });
             }
         }
         found
@@ -99,6 +108,27 @@ impl StagePlan<'_> {
         let lines = (step * dtype.bytes() as i64 + LINE - 1) / LINE;
         let offset = at.offset.as_const()?.checked_add(elements)?;
         (lines <= LINES).then_some(Ahead { buf, dtype, offset, terms, lines })
+    }
+
+    /// The next row of a load that walks rows which the kernel's stages share.
+    fn next_row(&self, buf: Buf, at: &Affine, dtype: DType, tile: Tile) -> Option<Ahead> {
+        let (v, ..) =
+            self.vector.filter(|v| Some(v.0) == self.leaf_axis() && tile.lanes > 1 && !tile.part)?;
+        let outer = self.kernel.outer.len().checked_sub(1)? as AxisId;
+        let row = at.stride(outer).as_const()?;
+        let stages = self.kernel.stages.len();
+        let last = stages > 1 && self.number + 1 == stages;
+        let bytes = row.checked_mul(self.kernel.outer[outer as usize].extent.as_const()?)?;
+        let large = bytes.checked_mul(dtype.bytes() as i64)? >= NEAR && row >= self.extent(v).as_const()?;
+        let known = |t: &(IndexVar, Size)| matches!(t.0, IndexVar::Axis(_)) && t.1.as_const().is_some();
+        let simple = self.stage.axes.len() == 1 && self.rows.is_none() && at.terms.iter().all(known);
+        if !last || !large || !simple || at.stride(v) != Size::ONE {
+            return None;
+        }
+        let axis = |t: &(IndexVar, Size)| if let IndexVar::Axis(a) = t.0 { Some((a, t.1)) } else { None };
+        let terms = at.terms.iter().filter_map(axis).collect();
+        let lines = (tile.width() * dtype.bytes() as i64 + LINE - 1) / LINE;
+        Some(Ahead { buf, dtype, offset: at.offset.as_const()?.checked_add(row)?, terms, lines })
     }
 
     /// A term of an index over an axis outside of the leaf.
@@ -189,5 +219,33 @@ mod tests {
         let asks = plan(&kernel);
         assert_eq!(asks.ahead(tile).len(), 1);
         assert!(StagePlan { prefetches: false, ..asks }.ahead(tile).is_empty());
+    }
+
+    /// `x[n, m]` less the sums of its rows.
+    fn rows(n: i64, m: i64) -> Kernel {
+        let text = format!(
+            "kernel \"rows\" {{\n  buffer b0: read f32\n  buffer b1: write f32\n  local l0: f32[1]\n  \
+             outer a0: parallel {n}\n  stage {{\n    axis a1: reduce {m}\n    %0 = load f32 b0[a0*{m} + a1]\n    \
+             %1 = accumulate f32 sum interleaved %0\n    store f32 l0[0], %1\n  }}\n  stage {{\n    axis a1: parallel {m}\n    \
+             %0 = load f32 b0[a0*{m} + a1]\n    %1 = load f32 l0[0]\n    %2 = sub f32 %0, %1\n    \
+             store f32 b1[a0*{m} + a1], %2\n  }}\n  parallel a0/1\n  schedule 0: vector a1*1\n  schedule 1: vector a1*2\n}}\n"
+        );
+        text.parse().unwrap_or_else(|e| panic!("{e}\n{text}"))
+    }
+
+    #[test]
+    fn the_last_stage_of_a_row_asks_for_the_next_one() {
+        let emitter = Clif::new(&Target::host(Cpu::Baseline).unwrap());
+        let kernel = rows(1024, 512);
+        let plan = |number| StagePlan { prefetches: true, ..StagePlan::new(&kernel, number, &emitter) };
+        let tile = Tile { rows: 1, vecs: 2, lanes: 4, part: false };
+        assert!(plan(0).ahead(tile).is_empty());
+        let [ahead] = &plan(1).ahead(tile)[..] else { panic!("one row is asked for") };
+        // Where the present row is read, a row later: one line for a round of eight elements.
+        assert_eq!((ahead.offset, ahead.lines), (512, 1));
+        assert_eq!(ahead.terms[..], [(0, Size::Const(512)), (1, Size::ONE)]);
+        let near = rows(64, 512);
+        let plan = StagePlan { prefetches: true, ..StagePlan::new(&near, 1, &emitter) };
+        assert!(plan.ahead(tile).is_empty(), "a tensor that the nearer caches hold");
     }
 }

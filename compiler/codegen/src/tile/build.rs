@@ -79,7 +79,7 @@ impl StagePlan<'_> {
                 tile.vecs = 1;
                 self.reduce_loops(1)
             }
-            (Mode::Along, _) => self.reduce_loops(PARTIALS),
+            (Mode::Along, _) => self.reduce_loops(self.block),
         };
         if loops.len() > MAX_LOOPS {
             return Err(format!("{} reduce axes; a stage may have {MAX_LOOPS}", loops.len()));
@@ -121,7 +121,10 @@ impl Assembly<'_, '_> {
         self.clamp_loops();
         self.p.place();
         match (self.p.plan.mode, self.part) {
-            (Mode::Map, _) => self.effects(Section::Body),
+            (Mode::Map, _) => {
+                self.effects(Section::Body);
+                self.prefetch();
+            }
             (Mode::Reduce, _) => {
                 self.accumulate();
                 self.effects(Section::Finish);

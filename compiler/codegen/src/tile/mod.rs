@@ -124,6 +124,8 @@ pub struct StagePlan<'k> {
     pub unroll: u32,
     /// Whether leaves ask for what the next round of an outer loop reads.
     pub prefetches: bool,
+    /// Elements that a round of a leaf of [`Mode::Along`] takes.
+    pub block: i64,
 }
 
 impl<'k> StagePlan<'k> {
@@ -204,6 +206,7 @@ impl<'k> StagePlan<'k> {
             partial: false,
             unroll,
             prefetches: false,
+            block: PARTIALS,
         }
     }
 

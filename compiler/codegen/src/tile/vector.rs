@@ -9,6 +9,9 @@ use fornax_ir::kernel::{Affine, AxisId, AxisKind, IndexVar, Inst, Mask, Op, Size
 use fornax_ir::leaf::{Addr, Inst as Lir, Leaf, Op as LirOp, Type};
 use fornax_ir::scalar::Scalar;
 
+/// Registers that maxima and minima along an axis are combined in.
+const ACCUMULATORS: u32 = 8;
+
 impl StagePlan<'_> {
     /// Sets up vectors along `axis`, of `most_lanes` at most; false if the body or the emitter does not allow it.
     pub(super) fn vectorize(
@@ -35,7 +38,10 @@ impl StagePlan<'_> {
             return false;
         }
         self.forms = forms;
-        let vecs = if along { PARTIALS as u32 / lanes } else { vecs.clamp(1, 16) };
+        if along {
+            self.block = self.longest_block(axis, lanes);
+        }
+        let vecs = if along { self.block as u32 / lanes } else { vecs.clamp(1, 16) };
         self.vector = Some((axis, vecs, lanes));
         if along {
             self.rows = None;
@@ -243,6 +249,15 @@ impl StagePlan<'_> {
             !uses || (matches!(user.inst, Inst::Cast(_)) && user.dtype.bytes() == 4)
         });
         dtype.is_int() && dtype.bytes() <= 2 && widens
+    }
+
+    /// How many elements are combined side by side: as many as there are partials, or more where no order shows and
+    /// nothing is left over, since each register waits for what was combined before.
+    fn longest_block(&self, axis: AxisId, lanes: u32) -> i64 {
+        let block = (i64::from(ACCUMULATORS * lanes) / PARTIALS).max(1) * PARTIALS;
+        let whole = self.extent(axis).as_const().is_some_and(|n| n > 0 && n % block == 0);
+        let ordered = self.accumulations().any(|a| Self::is_ordered(a.1));
+        if whole && !ordered { block } else { PARTIALS }
     }
 
     /// Whether the accumulations can run along `axis`: in any order, or interleaved with blocks
