@@ -15,7 +15,7 @@ use fornax_runtime::abi::{FNX_INDEX, FNX_SHAPE};
 use fornax_runtime::{CancelToken, Instance, InstanceOptions, RunError, Shelf, ThreadPool};
 
 use crate::error::{Error, InputError};
-use crate::options::{Backend, Options};
+use crate::options::{Backend, Float, Options};
 use crate::tensor::{Array, Shape, Storage, Tensor};
 
 /// How long a kernel took in one run.
@@ -123,7 +123,9 @@ pub(crate) fn compile(lowered: Lowered, options: &Options, pool: &Arc<ThreadPool
 pub(crate) fn lowered(graph: Graph, options: &Options) -> Result<Lowered, Error> {
     let target = Target::host(options.cpu).map_err(compile_error)?;
     let machine = Machine::of(&target, options.leaf);
-    let options = fornax_compiler::Options { optimizer: options.optimizer, machine, ..Default::default() };
+    let strict = options.float == Float::Strict;
+    let options =
+        fornax_compiler::Options { optimizer: options.optimizer, machine, strict, ..Default::default() };
     Ok(lower(graph, &options)?)
 }
 

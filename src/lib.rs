@@ -63,7 +63,7 @@ pub use fornax_runtime::CancelToken;
 pub use inspect::{ModelInfo, Stage, Verified, dump, graph_of, inspect, verify};
 pub use jit::{Jit, jit};
 pub use model::{Bindings, Extent, Model, Outputs, Stats, TensorInfo};
-pub use options::{Backend, Options};
+pub use options::{Backend, Float, Options};
 #[cfg(feature = "ndarray")]
 pub use tensor::ArrayElement;
 pub use tensor::{

@@ -45,6 +45,48 @@ impl FromStr for Backend {
     }
 }
 
+/// What the compiler may do with floating-point arithmetic.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Float {
+    /// Only rewrites that keep every bit of the program as it is before any.
+    Strict,
+    /// Sums and products may be regrouped where that saves work, by rules of shape and target.
+    #[default]
+    Reassoc,
+    /// At least what `Reassoc` may; at present no more.
+    Fast,
+}
+
+impl Float {
+    /// All of them, from the one that allows least.
+    pub const ALL: [Float; 3] = [Float::Strict, Float::Reassoc, Float::Fast];
+
+    /// The name in options.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Float::Strict => "strict",
+            Float::Reassoc => "reassoc",
+            Float::Fast => "fast",
+        }
+    }
+}
+
+impl fmt::Display for Float {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Float {
+    type Err = String;
+    /// The mode of that name; the error lists the known ones.
+    fn from_str(s: &str) -> Result<Self, String> {
+        Float::ALL.into_iter().find(|m| m.name() == s).ok_or_else(|| {
+            format!("unknown float mode `{s}`; known are {}", Float::ALL.map(Float::name).join(", "))
+        })
+    }
+}
+
 /// How a model is compiled and run.
 ///
 /// ```
@@ -57,6 +99,7 @@ pub struct Options {
     pub(crate) cpu: Cpu,
     pub(crate) leaf: Leaf,
     pub(crate) optimizer: Optimizer,
+    pub(crate) float: Float,
     pub(crate) threads: usize,
     pub(crate) memory_limit: Option<usize>,
     pub(crate) dims: Vec<(String, i64)>,
@@ -70,6 +113,7 @@ impl Default for Options {
             cpu: Cpu::Native,
             leaf: Leaf::default(),
             optimizer: Optimizer::default(),
+            float: Float::default(),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             memory_limit: None,
             dims: Vec::new(),
@@ -100,6 +144,12 @@ impl Options {
     #[must_use]
     pub fn optimizer(self, optimizer: Optimizer) -> Self {
         Options { optimizer, ..self }
+    }
+
+    /// What the compiler may do with floating-point arithmetic.
+    #[must_use]
+    pub fn float(self, float: Float) -> Self {
+        Options { float, ..self }
     }
 
     /// Threads of parallel loops, the caller's included. Results don't depend on it.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use fornax::graph_file::Weights;
-use fornax::{Backend, Cpu, Leaf, Optimizer, Stage, Tolerance};
+use fornax::{Backend, Cpu, Float, Leaf, Optimizer, Stage, Tolerance};
 
 /// A deep-learning compiler: reads a trained model, compiles it to native code, and runs it.
 #[derive(Parser, Debug)]
@@ -187,6 +187,9 @@ pub struct TargetArgs {
     /// Who plans kernels: egraph, greedy, or none (each operator its own)
     #[arg(long, value_name = "OPTIMIZER", default_value = "egraph")]
     pub optimizer: Optimizer,
+    /// Floating-point arithmetic: strict (every bit as the model says), reassoc (sums may be regrouped), or fast
+    #[arg(long, value_name = "FLOAT", default_value = "reassoc")]
+    pub float: Float,
 }
 
 /// `NAME=N`; a name may itself contain `=`.

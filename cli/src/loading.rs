@@ -13,6 +13,7 @@ use crate::output;
 /// The options that a command line stands for.
 pub fn options(target: &TargetArgs) -> Result<Options, Failure> {
     let mut options = Options::default().cpu(target.cpu).leaf(target.leaf).optimizer(target.optimizer);
+    options = options.float(target.float);
     for (i, (name, n)) in target.dims.iter().enumerate() {
         if let Some((_, other)) = target.dims[..i].iter().find(|(known, m)| known == name && m != n) {
             return Err(Failure::input(format_args!("--dim gives `{name}` as {other} and as {n}")));

@@ -14,7 +14,6 @@ use fornax_codegen::program::{
     Call, Guard, GuardKind, Place, Program, Step, SymbolRange, TensorSpec, WeightsLayout,
 };
 use fornax_ir::Dim;
-use fornax_ir::graph::ops::Pack;
 use fornax_ir::graph::{self, ConstId, Graph, Op, RegionId, ValueId};
 use fornax_ir::kernel::Kernel;
 use memory::Memory;
@@ -29,7 +28,7 @@ struct Assembler<'c> {
     memory: Memory,
     kernel_ids: FxHashMap<Kernel, usize>,
     weights: Vec<WeightSource>,
-    weight_of: FxHashMap<(Vec<RegionId>, ConstId, Option<Pack>), u64>,
+    weight_of: FxHashMap<(Vec<RegionId>, ConstId, Option<Op>), u64>,
     messages: FxHashMap<String, u32>,
 }
 
@@ -177,8 +176,8 @@ impl Assembler<'_> {
         let found = match &node.op {
             Op::Input(i) => scope.inputs.get(i.0 as usize),
             Op::Const(c) => return Ok(Place::Weights(self.weight(scope, *c, None))),
-            Op::Pack(pack) if let Some((c, _)) = packed(scope.graph, v) => {
-                return Ok(Place::Weights(self.weight(scope, c, Some(pack))));
+            Op::Pack(_) | Op::WinogradWeights(_) if let Some((c, layout)) = packed(scope.graph, v) => {
+                return Ok(Place::Weights(self.weight(scope, c, Some(layout))));
             }
             Op::Proj(p) => scope.results.get(&(node.inputs[0], p.0)),
             _ => scope.places.get(&v),
@@ -188,20 +187,17 @@ impl Assembler<'_> {
         found.copied().ok_or_else(missing)
     }
 
-    fn weight(&mut self, scope: &Scope<'_>, c: ConstId, pack: Option<&Pack>) -> u64 {
-        let key = (scope.path.clone(), c, pack.cloned());
+    fn weight(&mut self, scope: &Scope<'_>, c: ConstId, layout: Option<&Op>) -> u64 {
+        let key = (scope.path.clone(), c, layout.cloned());
         if let Some(&at) = self.weight_of.get(&key) {
             return at;
         }
         let at = self.program.weights.bytes.next_multiple_of(WEIGHT_ALIGN);
         let literal = &scope.graph.consts[c.index()].literal;
-        let len = match pack {
-            Some(pack) => weights::packed_bytes(literal, pack),
-            None => literal.bytes().len(),
-        } as u64;
+        let len = weights::laid_out_bytes(literal, layout) as u64;
         self.program.weights = WeightsLayout { bytes: at + len };
         let regions = scope.path.clone();
-        self.weights.push(WeightSource { regions, constant: c, pack: pack.cloned(), offset: at });
+        self.weights.push(WeightSource { regions, constant: c, layout: layout.cloned(), offset: at });
         self.weight_of.insert(key, at);
         at
     }

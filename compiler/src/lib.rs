@@ -26,8 +26,7 @@ pub use native::Compiled;
 
 use fornax_codegen::program::Program;
 use fornax_ir::Literal;
-use fornax_ir::graph::ops::Pack;
-use fornax_ir::graph::{ConstId, Graph, RegionId};
+use fornax_ir::graph::{ConstId, Graph, Op, RegionId};
 use plan::Plan;
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -121,8 +120,8 @@ pub struct WeightSource {
     pub regions: Vec<RegionId>,
     /// The constant.
     pub constant: ConstId,
-    /// In panels, if not as it is.
-    pub pack: Option<Pack>,
+    /// The operator that lays it out, `Pack` or `WinogradWeights`, if it is not there as it is.
+    pub layout: Option<Op>,
     /// Its first byte.
     pub offset: u64,
 }

@@ -1,7 +1,10 @@
 //! Weights as kernels read them: constants as they are, or in panels.
 
+mod winograd;
+
 use crate::WeightSource;
 use fornax_ir::Literal;
+use fornax_ir::graph::Op;
 use fornax_ir::graph::ops::Pack;
 use std::sync::{Mutex, PoisonError};
 
@@ -11,8 +14,16 @@ const BLOCK: usize = 32;
 /// Bytes from which panels are shared out among threads.
 const PARALLEL_BYTES: usize = 8 << 20;
 
-/// Bytes of a constant in panels.
-pub(crate) fn packed_bytes(literal: &Literal, pack: &Pack) -> usize {
+/// Bytes of a constant, as it is or in panels.
+pub(crate) fn laid_out_bytes(literal: &Literal, layout: Option<&Op>) -> usize {
+    match layout {
+        Some(Op::Pack(pack)) => packed_bytes(literal, pack),
+        Some(Op::WinogradWeights(op)) => winograd::bytes(literal, op),
+        _ => literal.bytes().len(),
+    }
+}
+
+fn packed_bytes(literal: &Literal, pack: &Pack) -> usize {
     let last = pack.perm.last().map_or(1, |&p| literal.shape()[p as usize]);
     let others = literal.len().checked_div(last).unwrap_or(0);
     last.div_ceil(pack.width as usize) * pack.width as usize * others * literal.dtype().bytes()
@@ -21,11 +32,12 @@ pub(crate) fn packed_bytes(literal: &Literal, pack: &Pack) -> usize {
 impl WeightSource {
     /// Writes the constant's bytes, as they lie in the weights, to the front of `to`.
     pub(crate) fn write(&self, literal: &Literal, to: &mut [u8]) {
-        let Some(pack) = &self.pack else {
-            let data = literal.bytes();
-            return to[..data.len()].copy_from_slice(data);
+        let to = &mut to[..laid_out_bytes(literal, self.layout.as_ref())];
+        let pack = match &self.layout {
+            Some(Op::Pack(pack)) => pack,
+            Some(Op::WinogradWeights(op)) => return winograd::write(literal, op, to),
+            _ => return to.copy_from_slice(literal.bytes()),
         };
-        let to = &mut to[..packed_bytes(literal, pack)];
         match literal.dtype().bytes() {
             1 => write_panels::<1>(literal, pack, to),
             2 => write_panels::<2>(literal, pack, to),
@@ -47,7 +59,7 @@ fn write_panels<const B: usize>(literal: &Literal, pack: &Pack, to: &mut [u8]) {
     if to.is_empty() || panels == 0 {
         return;
     }
-    let panel_bytes = to.len() / panels;
+    let bytes = to.len() / panels;
     let panel = |p: usize, to: &mut [u8]| {
         let lanes = width.min(last - p * width);
         let from = |row: usize| {
@@ -61,11 +73,16 @@ fn write_panels<const B: usize>(literal: &Literal, pack: &Pack, to: &mut [u8]) {
         };
         write_panel::<B>(literal.bytes(), to, (width, lanes, lane_stride), from);
     };
+    share_out(to, bytes, panel);
+}
+
+/// Runs `panel` on all chunks of so many bytes, on several threads where there is much to write.
+fn share_out(to: &mut [u8], bytes: usize, panel: impl Fn(usize, &mut [u8]) + Sync) {
     let threads = match to.len() {
         n if n < PARALLEL_BYTES => 1,
-        _ => std::thread::available_parallelism().map_or(1, usize::from).min(panels),
+        n => std::thread::available_parallelism().map_or(1, usize::from).min(n.div_ceil(bytes)),
     };
-    let left = Mutex::new(to.chunks_mut(panel_bytes).enumerate());
+    let left = Mutex::new(to.chunks_mut(bytes).enumerate());
     let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = || {
         while let Some((p, to)) = next() {
@@ -146,7 +163,7 @@ mod tests {
                 let source = WeightSource {
                     regions: vec![],
                     constant: ConstId(0),
-                    pack: Some(pack.clone()),
+                    layout: Some(pack.clone().into()),
                     offset: 0,
                 };
                 let mut bytes = vec![0xAAu8; packed_bytes(&literal, &pack) + 3];

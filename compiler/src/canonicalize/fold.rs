@@ -101,7 +101,8 @@ fn integers(dtype: DType, shape: &[usize], elems: &[i64]) -> Option<Literal> {
 /// Operators of constants: computed by the reference semantics. Elementwise operators of broadcast
 /// constants are computed on what is broadcast.
 pub(super) fn constant_operands(r: &mut Rebuild<'_>, s: &Site<'_>) -> Option<Step> {
-    let foldable = !matches!(s.op.kind(), OpKind::Broadcast | OpKind::Input | OpKind::Const | OpKind::Pack);
+    let panels = matches!(s.op.kind(), OpKind::Pack | OpKind::WinogradWeights);
+    let foldable = !panels && !matches!(s.op.kind(), OpKind::Broadcast | OpKind::Input | OpKind::Const);
     if s.inputs.is_empty() || !foldable || !s.inputs.iter().all(|&v| is_constant(r.graph(), v)) {
         return None;
     }

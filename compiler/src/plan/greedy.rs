@@ -122,7 +122,7 @@ impl Fuser<'_> {
             return;
         }
         // Panels are there to be read from memory.
-        let may = !matches!(self.op(v), Op::Pack(_))
+        let may = !matches!(self.op(v), Op::Pack(_) | Op::WinogradInput(_) | Op::WinogradWeights(_))
             && (self.inlinable)(v)
             && !self.stored[v.index()]
             && !uses.is_empty();
@@ -322,7 +322,7 @@ impl Fuser<'_> {
 
     /// Gives `v` a stage of its own in the group, computed for one row at a time.
     fn make_local(&mut self, v: ValueId, group: usize) -> bool {
-        if matches!(self.op(v), Op::DotGeneral(_) | Op::Conv(_) | Op::ReduceWindow(_)) {
+        if matches!(self.op(v), Op::DotGeneral(_) | Op::Conv(_) | Op::ReduceWindow(_) | Op::WinogradOutput(_)) {
             return false;
         }
         let g = &self.groups[group];

@@ -7,7 +7,7 @@
 pub mod greedy;
 mod merge;
 
-use fornax_ir::graph::ops::{OpClass, Pack};
+use fornax_ir::graph::ops::OpClass;
 use fornax_ir::graph::{ConstId, Graph, Op, ValueId};
 use rustc_hash::FxHashSet;
 use std::fmt;
@@ -109,11 +109,11 @@ pub fn is_stored(graph: &Graph, v: ValueId) -> bool {
     matches!(op, Op::Input(_) | Op::Const(_)) || op.class() == OpClass::Region || packed(graph, v).is_some()
 }
 
-/// The constant whose panels a value is, made when the program is compiled.
-pub fn packed(graph: &Graph, v: ValueId) -> Option<(ConstId, &Pack)> {
+/// The constant whose panels a value is, made when the program is compiled, and the operator that gives them.
+pub fn packed(graph: &Graph, v: ValueId) -> Option<(ConstId, &Op)> {
     let node = graph.node(v);
     match (&node.op, node.inputs.first().map(|&x| &graph.node(x).op)) {
-        (Op::Pack(pack), Some(Op::Const(c))) => Some((*c, pack)),
+        (layout @ (Op::Pack(_) | Op::WinogradWeights(_)), Some(Op::Const(c))) => Some((*c, layout)),
         _ => None,
     }
 }

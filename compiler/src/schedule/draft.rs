@@ -57,6 +57,7 @@ pub(crate) enum DraftInst {
         dst: Place,
         at: Dim,
         value: kernel::ValueId,
+        mask: Bounds,
     },
     Raise {
         cond: kernel::ValueId,
@@ -85,12 +86,11 @@ impl DraftInst {
         match self {
             DraftInst::Plain(_) | DraftInst::Raise { .. } => {}
             DraftInst::Index(d) => f(d),
-            DraftInst::Load { at, mask, .. } => {
+            DraftInst::Load { at, mask, .. } | DraftInst::Store { at, mask, .. } => {
                 f(at);
                 bounds(mask, &mut f);
             }
             DraftInst::InRange(m) | DraftInst::Accumulate { mask: m, .. } => bounds(m, &mut f),
-            DraftInst::Store { at, .. } => f(at),
         }
     }
 }

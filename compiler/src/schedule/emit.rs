@@ -1,6 +1,8 @@
 //! From graph values to scalar bodies: a value at an index is an expression over materialised
 //! tensors, and every view on the way is a map of indices.
 
+mod winograd;
+
 use super::Refuse;
 use super::draft::{Bounds, DraftAxis, DraftInst, DraftKernel, DraftStage, Place, VALUE_BASE};
 use super::{maps, stores};
@@ -34,6 +36,8 @@ pub(crate) struct Emitter<'g> {
     reduce_axes: Vec<Dim>,
     in_contraction: bool,
     depth: usize,
+    /// The outputs of tiles of Winograd convolutions that were computed, by value and index of the tile.
+    tiles: FxHashMap<(ValueId, Vec<Dim>), Vec<Val>>,
     /// The local or root that the present stage computes.
     target: ValueId,
     /// Values that are computed here from contractions.
@@ -56,6 +60,7 @@ pub(crate) fn emit(graph: &Graph, group: &Group) -> Result<(DraftKernel, Ranges)
         reduce_axes: vec![],
         in_contraction: false,
         depth: 0,
+        tiles: FxHashMap::default(),
         target: group.root,
         behind: behind_contractions(graph, group),
     };
@@ -107,6 +112,7 @@ impl Emitter<'_> {
     fn open_stage(&mut self, target: ValueId, shape: &[Dim]) -> Vec<Dim> {
         self.target = target;
         self.memo.clear();
+        self.tiles.clear();
         self.contractions.clear();
         self.reduce_axes.clear();
         self.stage = DraftStage::default();
@@ -120,8 +126,12 @@ impl Emitter<'_> {
     }
 
     fn store(&mut self, dst: Place, at: Dim, value: Val, dtype: DType) {
+        self.store_where(dst, at, value, dtype, vec![]);
+    }
+
+    fn store_where(&mut self, dst: Place, at: Dim, value: Val, dtype: DType, mask: Bounds) {
         let at = simplify(&at, &self.ranges);
-        self.push(DraftInst::Store { dst, at, value }, dtype);
+        self.push(DraftInst::Store { dst, at, value, mask }, dtype);
     }
 
     fn close_stage(&mut self) {
@@ -150,6 +160,9 @@ impl Emitter<'_> {
     }
 
     fn root_stage(&mut self) -> Result<()> {
+        if self.tiled_stage()? {
+            return Ok(());
+        }
         let ty = self.graph.ty(self.group.root).clone();
         let index = self.open_stage(self.group.root, &ty.shape);
         if self.group.copy_to.is_some() {
@@ -308,6 +321,8 @@ impl Emitter<'_> {
                 };
                 Ok(self.plain(inst, ty.dtype))
             }
+            Op::WinogradInput(_) | Op::WinogradWeights(_) => Err(Refuse("a transform is stored as a whole")),
+            Op::WinogradOutput(w) => self.winograd_output(v, w.tile, index),
             Op::Cond(_) | Op::While(_) | Op::Scan(_) => Err(Refuse("control flow is no kernel")),
             Op::Gather(g) => self.gather(v, &g.clone(), index, mask),
             Op::Reduce(_) | Op::DotGeneral(_) | Op::Conv(_) | Op::ReduceWindow(_) => {

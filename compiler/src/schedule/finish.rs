@@ -123,9 +123,9 @@ impl Finisher<'_> {
                 let mask = self.mask(mask)?;
                 Inst::Accumulate { op: *op, order: *order, value: self.value_ids[*value as usize], mask }
             }
-            DraftInst::Store { dst, at, value } => {
+            DraftInst::Store { dst, at, value, mask } => {
                 let (dst, at) = (self.buffer(*dst, Access::Write), self.affine(at)?);
-                Inst::Store { dst, at, value: self.value_ids[*value as usize], mask: Mask::new() }
+                Inst::Store { dst, at, value: self.value_ids[*value as usize], mask: self.mask(mask)? }
             }
             DraftInst::Raise { cond, detail } => {
                 // A scalar argument, so that equal layers share the kernel.

@@ -37,6 +37,8 @@ pub fn choose(kernel: &mut Kernel, machine: Machine) {
 const LANES: i64 = 4;
 /// Instructions around one run of a pointwise leaf, roughly.
 const RUN: i64 = 32;
+/// Values of a pointwise stage that are computed for two registers at a time, at most: more would not stay in them.
+const MAX_WIDE: usize = 64;
 /// Columns that are summed together: two cache lines of 32-bit elements.
 const COLUMNS: i64 = 32;
 /// Registers of a tile that shares no vectors, which it reads from memory as they are needed.
@@ -172,7 +174,8 @@ fn stage(kernel: &Kernel, index: usize, machine: Machine) -> StageSchedule {
     let vector = vector_axis(stage, &parallel, elements, &extent);
     let Some(order) = order else {
         let Some((v, cost)) = vector else { return StageSchedule::default() };
-        let vecs = if cost.smooth && extent(v) >= 16 * machine.lanes() { 2 } else { 1 };
+        let few = stage.body.len() <= MAX_WIDE;
+        let vecs = if few && cost.smooth && extent(v) >= 16 * machine.lanes() { 2 } else { 1 };
         if let Some((vecs, rows)) = short_copy(stage, &parallel, v, machine, &extent) {
             return StageSchedule { vector: Some((v, vecs)), rows: Some(rows), ..Default::default() };
         }

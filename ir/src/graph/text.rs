@@ -204,6 +204,11 @@ fn write_node(out: &mut String, g: &Graph, n: &Node) -> fmt::Result {
                 a.op
             )
         }
+        Op::WinogradInput(a) => {
+            write!(out, "{name} {operands} tile {} lo {} tiles {}", a.tile, list(&a.lo), list(&a.tiles))
+        }
+        Op::WinogradWeights(a) => write!(out, "{name} {operands} tile {} width {}", a.tile, a.width),
+        Op::WinogradOutput(a) => write!(out, "{name} {operands} tile {} size {}", a.tile, list(&a.size)),
         Op::Gather(a) => write!(out, "{name} {operands} axes {}", list(&a.axes)),
         Op::Cond(a) => write!(out, "{name} {operands} then {} otherwise {}", a.then, a.otherwise),
         Op::While(a) => {

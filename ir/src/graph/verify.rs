@@ -385,11 +385,14 @@ fn attribute_dims(op: &Op) -> Vec<&Dim> {
         Op::Conv(a) => pairs(&a.pads),
         Op::ReduceWindow(a) => pairs(&a.pads),
         Op::Scan(a) => vec![&a.length],
+        Op::WinogradInput(a) => a.tiles.iter().collect(),
+        Op::WinogradOutput(a) => a.size.iter().collect(),
         Op::Input(_)
         | Op::Const(_)
         | Op::Permute(_)
         | Op::Concat(_)
         | Op::Pack(_)
+        | Op::WinogradWeights(_)
         | Op::Unary(_)
         | Op::Binary(_)
         | Op::Compare(_)

@@ -7,12 +7,14 @@
 //!
 //! What follows a convolution ([`moved`]) computes on what is stored, so that `first` is applied to its result
 //! instead, and meets the `last` of the next convolution. What has no such form gets the permuted value.
-//! Every step is exact: the same elements are combined in the same order.
+//! Every step is exact: the same elements are combined in the same order. Only where multiplications can be saved
+//! ([`winograd`]) they are not, and strict does without.
 //!
 //! Along the innermost spatial axis padding is written out ([`padded`]), so that all columns of a row are computed
 //! alike; along the others it bounds the loop over the taps, which costs nothing.
 
 mod moved;
+mod winograd;
 
 use crate::canonicalize::constant::magnitude;
 use crate::canonicalize::rebuild::Rebuild;
@@ -81,7 +83,7 @@ impl Layouts<'_, '_> {
         Some(v)
     }
 
-    fn conv(&mut self, op: &Conv, [x, w]: [ValueId; 2], panel: usize, strict: bool) -> Option<ValueId> {
+    fn conv(&mut self, op: &Conv, [x, w]: [ValueId; 2], machine: Machine, strict: bool) -> Option<ValueId> {
         let shape = self.r.literal(w)?.shape().to_vec();
         let groups = usize::try_from(op.groups).ok()?;
         let outputs = shape[0] / groups.max(1);
@@ -90,13 +92,16 @@ impl Layouts<'_, '_> {
         if empty || (outputs < FEW && !depthwise) {
             return None;
         }
+        if !strict && let Some(y) = self.winograd(op, [x, w], &shape, machine) {
+            return self.first(y);
+        }
         let mut op = op.clone();
         let mut x = self.last(x)?;
         if !depthwise {
             x = padded(self.r, &mut op, x, w, strict).unwrap_or(x);
         }
         let x = self.first(x)?;
-        let width = if depthwise { groups } else { panel_of(outputs, panel) };
+        let width = if depthwise { groups } else { panel_of(outputs, machine.panel()) };
         let w = packed(self.r, w, &shape, width)?;
         let y = self.r.add(op, &[x, w]).ok()?;
         let y = self.r.add(Permute { perm: last_order(shape.len()) }, &[y]).ok()?;
@@ -135,7 +140,7 @@ pub(super) fn channels_last(
     if !graph.nodes.iter().any(|n| matches!(n.op, Op::Conv(_))) {
         return Ok(None);
     }
-    simplified(laid_out(graph, machine.panel(), strict)?, reads_stored).map(Some)
+    simplified(laid_out(graph, machine, strict)?, reads_stored).map(Some)
 }
 
 /// Whether a value is how a convolution reads what another one stores: one permutation does not undo the other, as
@@ -149,14 +154,14 @@ fn reads_stored(graph: &Graph, v: ValueId) -> bool {
     stored.is_some_and(|v| matches!(graph.node(v).op, Op::Conv(_)) && graph.ty(v).rank() > 2)
 }
 
-fn laid_out(graph: &Graph, panel: usize, strict: bool) -> Result<Graph, GraphError> {
+fn laid_out(graph: &Graph, machine: Machine, strict: bool) -> Result<Graph, GraphError> {
     let mut stored = FxHashMap::default();
     Rebuild::new(graph).sweep(|r, v| {
         let node = graph.node(v);
         let operands = r.operands(v);
         let mut layouts = Layouts { r, stored: &mut stored };
         let better = match &node.op {
-            Op::Conv(op) => layouts.conv(op, [operands[0], operands[1]], panel, strict),
+            Op::Conv(op) => layouts.conv(op, [operands[0], operands[1]], machine, strict),
             op => layouts.moved(op, &operands),
         };
         match better {

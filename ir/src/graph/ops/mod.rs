@@ -18,6 +18,7 @@ mod ring;
 mod strided;
 pub mod view;
 pub mod window;
+pub mod winograd;
 
 pub use conv::Conv;
 pub use dot::DotGeneral;
@@ -29,6 +30,7 @@ pub use reduce::Reduce;
 pub use region::{Cond, Proj, Scan, While};
 pub use view::{Broadcast, Concat, Pad, Permute, Reshape, Slice};
 pub use window::ReduceWindow;
+pub use winograd::{WinogradInput, WinogradOutput, WinogradWeights};
 
 use super::{Const, Graph, Guard, GuardKind, Input, LocId, OpError, SymValue, TensorType};
 use crate::dim::{Dim, Ranges};
@@ -228,6 +230,9 @@ operators! {
     DotGeneral(DotGeneral) = "dot", 2..=2, Contraction, 1;
     Conv(Conv) = "conv", 2..=2, Contraction, 1;
     ReduceWindow(ReduceWindow) = "reduce_window", 1..=1, Contraction, 1;
+    WinogradInput(WinogradInput) = "winograd_input", 1..=1, Contraction, 1;
+    WinogradWeights(WinogradWeights) = "winograd_weights", 1..=1, Contraction, 1;
+    WinogradOutput(WinogradOutput) = "winograd_output", 1..=1, Contraction, 1;
     Gather(Gather) = "gather", 2..=usize::MAX, Indexing, 1;
     Cond(Cond) = "cond", 1..=usize::MAX, Region, 1;
     While(While) = "while", 0..=usize::MAX, Region, 1;

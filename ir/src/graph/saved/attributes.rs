@@ -81,6 +81,11 @@ pub(super) fn of(op: &Op) -> Attributes {
             ("pads", Extents(flat(&a.pads))),
             ("dilations", Ints(a.dilations.clone())),
         ],
+        Op::WinogradInput(a) => {
+            vec![("tile", Int(a.tile)), ("lo", Ints(a.lo.clone())), ("tiles", Extents(a.tiles.clone()))]
+        }
+        Op::WinogradWeights(a) => vec![("tile", Int(a.tile)), ("width", Int(a.width))],
+        Op::WinogradOutput(a) => vec![("tile", Int(a.tile)), ("size", Extents(a.size.clone()))],
         Op::Gather(a) => vec![("axes", wide(&a.axes))],
         Op::Cond(a) => vec![("then", int(a.then.0)), ("otherwise", int(a.otherwise.0))],
         Op::While(a) => {
@@ -142,6 +147,11 @@ pub(super) fn operator(kind: OpKind, attributes: Attributes) -> Result<Op, Strin
             dilations: a.ints("dilations")?,
         }
         .into(),
+        OpKind::WinogradInput => {
+            WinogradInput { tile: a.int("tile")?, lo: a.ints("lo")?, tiles: a.extents("tiles")? }.into()
+        }
+        OpKind::WinogradWeights => WinogradWeights { tile: a.int("tile")?, width: a.int("width")? }.into(),
+        OpKind::WinogradOutput => WinogradOutput { tile: a.int("tile")?, size: a.extents("size")? }.into(),
         OpKind::Gather => Gather { axes: a.axes("axes")? }.into(),
         OpKind::Cond => {
             Cond { then: RegionId(a.small("then")?), otherwise: RegionId(a.small("otherwise")?) }.into()

@@ -372,6 +372,18 @@ impl Parser<'_> {
             }
             "conv" => self.conv()?.into(),
             "reduce_window" => self.window()?.into(),
+            "winograd_input" => {
+                let tile = self.tile()?;
+                WinogradInput { tile, lo: self.numbers("lo")?, tiles: self.named_dims("tiles")? }.into()
+            }
+            "winograd_weights" => {
+                let tile = self.tile()?;
+                self.s.expect_word("width")?;
+                WinogradWeights { tile, width: self.s.integer("width of a panel")? }.into()
+            }
+            "winograd_output" => {
+                WinogradOutput { tile: self.tile()?, size: self.named_dims("size")? }.into()
+            }
             "gather" => Gather { axes: self.axes("axes")? }.into(),
             name => match (scalar_operator(name), self.region_operator(name)?) {
                 (Some(op), _) | (None, Some(op)) => op,
@@ -389,6 +401,11 @@ impl Parser<'_> {
             Some(k) => Ok(ConstId(k)),
             None => self.s.error_at(place, format!("`{name}` is no constant declared above")),
         }
+    }
+
+    fn tile(&mut self) -> Result<i64> {
+        self.s.expect_word("tile")?;
+        self.s.integer("outputs of a tile along an axis")
     }
 
     fn conv(&mut self) -> Result<Conv> {

@@ -47,6 +47,15 @@ pub(in super::super) fn everything() -> Graph {
     let cut = b.add(cut, &[s]).unwrap();
     let panels = b.add(Pack { perm: vec![1, 0], width: 16 }, &[s]).unwrap();
     b.output("panels", panels);
+    let image = b.input("image", TensorType::new(DType::F32, dims(&[2, 5, 7, 3])));
+    let tiles = b.add(WinogradInput { tile: 4, lo: vec![1, 0], tiles: dims(&[2, 2]) }, &[image]).unwrap();
+    let windows = b.input("windows", TensorType::new(DType::F32, dims(&[8, 3, 3, 3])));
+    let windows = b.add(WinogradWeights { tile: 4, width: 8 }, &[windows]).unwrap();
+    let sums = DotGeneral { batch: vec![(0, 1)], contract: vec![(4, 2)] };
+    let sums = b.add(sums, &[tiles, windows]).unwrap();
+    let sums = b.reshape(sums, dims(&[36, 2, 2, 2, 8])).unwrap();
+    let image = b.add(WinogradOutput { tile: 4, size: dims(&[6, 5]) }, &[sums]).unwrap();
+    b.output("image", image);
     let nan = b.scalar(Scalar::new(DType::F32, 0x7fc0_0001));
     let padded = b.add(Pad { lo: dims(&[0, 1]), hi: dims(&[2, 0]) }, &[s, nan]).unwrap();
     let joined = b.add(Concat { axis: 1 }, &[s, cut]).unwrap();
