@@ -322,7 +322,8 @@ impl Fuser<'_> {
 
     /// Gives `v` a stage of its own in the group, computed for one row at a time.
     fn make_local(&mut self, v: ValueId, group: usize) -> bool {
-        if matches!(self.op(v), Op::DotGeneral(_) | Op::Conv(_) | Op::ReduceWindow(_) | Op::WinogradOutput(_)) {
+        if matches!(self.op(v), Op::DotGeneral(_) | Op::Conv(_) | Op::ReduceWindow(_) | Op::WinogradOutput(_))
+        {
             return false;
         }
         let g = &self.groups[group];

@@ -95,3 +95,37 @@ fn axis(g: [&Block; 3], rows: usize) -> [Block; MOST.1] {
     }
     to
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fornax_ir::graph::interp::run;
+    use fornax_ir::graph::{Builder, TensorType};
+
+    /// Panels as they are written are those that the operator's reference semantics gives, but for the last bit.
+    #[test]
+    fn panels_are_those_of_the_operator() {
+        for (outputs, channels, tile, width) in
+            [(5, 3, 2, 4), (7, 2, 4, 8), (40, 3, 4, 20), (32, 1, 2, 32), (0, 3, 4, 2)]
+        {
+            let n = outputs * channels * 9;
+            let data: Vec<f32> = (0..n).map(|i| ((i * 37) % 101) as f32 / 50.0 - 1.0).collect();
+            let literal = Literal::from_vec(&[outputs, channels, 3, 3], data).unwrap();
+            let op = WinogradWeights { tile, width };
+            let mut b = Builder::new("weights");
+            let extents: Vec<fornax_ir::Dim> = literal.shape().iter().map(|&n| n.into()).collect();
+            let w = b.input("w", TensorType::new(DType::F32, extents));
+            let u = b.add(op.clone(), &[w]).unwrap();
+            b.output("u", u);
+            let want = &run(&b.finish(), std::slice::from_ref(&literal)).unwrap().outputs[0];
+            let mut to = vec![0xAA; bytes(&literal, &op)];
+            assert_eq!(to.len(), want.bytes().len());
+            write(&literal, &op, &mut to);
+            let got = Literal::from_bytes(DType::F32, want.shape(), to.into()).unwrap();
+            for i in 0..got.len() {
+                let (a, b) = (got.get_f64(i), want.get_f64(i));
+                assert!((a - b).abs() <= f64::from(f32::EPSILON) * b.abs().max(1e-6), "{i}: {a} {b}");
+            }
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! What the tests of whole programs share: arguments, and runs that are compared with the graph interpreter.
 
 use fornax_compiler::canonicalize::{CanonicalizeOptions, canonicalize};
-use fornax_compiler::codegen::{self, Cpu, Target};
+use fornax_compiler::codegen::{self, Cpu, Leaf, Target};
 use fornax_compiler::renumber::renumber;
 use fornax_compiler::rewrite::differential;
 use fornax_compiler::{Lowered, interp};
@@ -65,11 +65,22 @@ pub fn on_kernels(
     }
 }
 
-/// Compiles for the weakest and the native CPU, runs on one to four threads, and compares.
+/// Compiles for the native CPU with portable leaves, runs on one to four threads, and compares.
 pub fn native(name: &str, lowered: Lowered, dims: &[i64], args: &[Literal], want: &graph::interp::Outcome) {
-    let target = Target::host(Cpu::Native).unwrap();
+    native_for(name, lowered, (&Target::host(Cpu::Native).unwrap(), Leaf::Clif), dims, args, want);
+}
+
+/// As [`native`], for a target and with a leaf emitter.
+pub fn native_for(
+    name: &str,
+    lowered: Lowered,
+    (target, leaf): (&Target, Leaf),
+    dims: &[i64],
+    args: &[Literal],
+    want: &graph::interp::Outcome,
+) {
     let compiled = lowered
-        .compile(&target, "clif", &codegen::Options::default())
+        .compile(target, leaf.name(), &codegen::Options::default())
         .unwrap_or_else(|e| panic!("{name}: {e}"));
     assert_eq!(compiled.code.external_symbols, Vec::<String>::new(), "{name}");
     let mut first: Option<Vec<Vec<u8>>> = None;

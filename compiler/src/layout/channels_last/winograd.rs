@@ -53,7 +53,9 @@ impl Shape {
         let products = places * tiles as f64 * channels * outputs;
         // Each transform reads and writes its tiles once, and the products read and write them again.
         let moved = 2.0 * 4.0 * places * tiles as f64 * (channels + outputs);
-        products / machine.products(tiles) + machine.streamed(4.0 * places * channels * outputs) + machine.moved(moved)
+        products / machine.products(tiles)
+            + machine.streamed(4.0 * places * channels * outputs)
+            + machine.moved(moved)
     }
 
     /// The tile that takes least time, where that is worth it.
@@ -84,7 +86,13 @@ fn shape(op: &Conv, x: &[Dim], w: &[usize]) -> Option<Shape> {
 impl Layouts<'_, '_> {
     /// The convolution in tiles, its result in channels-last order; `None` where that does not pay, has no such
     /// form, or the weights are not finite. `dims` are the weights' extents.
-    pub(super) fn winograd(&mut self, op: &Conv, [x, w]: [ValueId; 2], dims: &[usize], machine: Machine) -> Option<ValueId> {
+    pub(super) fn winograd(
+        &mut self,
+        op: &Conv,
+        [x, w]: [ValueId; 2],
+        dims: &[usize],
+        machine: Machine,
+    ) -> Option<ValueId> {
         let ty = self.r.ty(x).clone();
         if ty.dtype != DType::F32 || ty.rank() != 4 {
             return None;

@@ -81,7 +81,8 @@ fn weights_of(tile: i64) -> Transform {
         _ => |a, g| {
             let ends = a.add(g[0], g[2]);
             let (sum, difference) = (a.add(ends, g[1]), a.sub(ends, g[1]));
-            let (one, two, four) = (a.times(g[0], 1.0 / 24.0), a.times(g[1], 1.0 / 12.0), a.times(g[2], 1.0 / 6.0));
+            let (one, two, four) =
+                (a.times(g[0], 1.0 / 24.0), a.times(g[1], 1.0 / 12.0), a.times(g[2], 1.0 / 6.0));
             let ends = a.add(one, four);
             vec![
                 a.times(g[0], 0.25),
@@ -204,7 +205,8 @@ impl Emitter<'_> {
         let node = self.graph.node(anchor);
         let Op::WinogradOutput(w) = &node.op else { return Err(Refuse("not a tiled image")) };
         let root = self.group.root;
-        if self.graph.ty(root).shape != node.ty.shape || !self.group.locals.is_empty() || self.group.outer > 0 {
+        if self.graph.ty(root).shape != node.ty.shape || !self.group.locals.is_empty() || self.group.outer > 0
+        {
             return Err(Refuse("a tiled image is stored with its own axes"));
         }
         let image = node.ty.shape.clone();

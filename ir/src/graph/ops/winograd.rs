@@ -119,7 +119,12 @@ impl Meaning for WinogradWeights {
         rank(OP, w, &["O", "C", "3", "3"])?;
         let places = places(OP, self.tile)?;
         for axis in [2, 3] {
-            cx.equal(OP, &w.shape[axis], &Dim::constant(3), &format!("axis {axis} of the window {w} must be 3"))?;
+            cx.equal(
+                OP,
+                &w.shape[axis],
+                &Dim::constant(3),
+                &format!("axis {axis} of the window {w} must be 3"),
+            )?;
         }
         if self.width < 1 {
             return bad_shape(OP, format!("panels must be 1 wide or more, but are {}", self.width));
@@ -145,7 +150,12 @@ impl Meaning for WinogradOutput {
         floats(OP, m)?;
         rank(OP, m, &["(tile + 2)^2", "N", "TH", "TW", "O"])?;
         let places = places(OP, self.tile)?;
-        cx.equal(OP, &m.shape[0], &places, &format!("axis 0 of {m} must have (tile + 2)^2 = {places} places"))?;
+        cx.equal(
+            OP,
+            &m.shape[0],
+            &places,
+            &format!("axis 0 of {m} must have (tile + 2)^2 = {places} places"),
+        )?;
         entries(OP, "size", self.size.len(), 2)?;
         let mut shape = vec![m.shape[1].clone()];
         for (k, size) in self.size.iter().enumerate() {

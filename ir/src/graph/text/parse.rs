@@ -381,9 +381,7 @@ impl Parser<'_> {
                 self.s.expect_word("width")?;
                 WinogradWeights { tile, width: self.s.integer("width of a panel")? }.into()
             }
-            "winograd_output" => {
-                WinogradOutput { tile: self.tile()?, size: self.named_dims("size")? }.into()
-            }
+            "winograd_output" => WinogradOutput { tile: self.tile()?, size: self.named_dims("size")? }.into(),
             "gather" => Gather { axes: self.axes("axes")? }.into(),
             name => match (scalar_operator(name), self.region_operator(name)?) {
                 (Some(op), _) | (None, Some(op)) => op,

@@ -54,7 +54,9 @@ fn matrices(tile: i64) -> &'static Matrices {
 /// `L x L^T` for a square `x` given by its elements, row-major.
 fn both_sides(l: Matrix, x: &dyn Fn(usize, usize) -> f64) -> Vec<f64> {
     let product = |p: &[f64], q: &[f64]| {
-        let row = |i: usize| q.iter().enumerate().map(|(j, q)| if *q == 0.0 { 0.0 } else { q * x(i, j) }).sum::<f64>();
+        let row = |i: usize| {
+            q.iter().enumerate().map(|(j, q)| if *q == 0.0 { 0.0 } else { q * x(i, j) }).sum::<f64>()
+        };
         p.iter().enumerate().map(|(i, p)| if *p == 0.0 { 0.0 } else { p * row(i) }).sum()
     };
     l.iter().flat_map(|p| l.iter().map(move |q| product(p, q))).collect()
@@ -114,7 +116,8 @@ pub(super) fn output(op: &WinogradOutput, cx: &EvalCx<'_>, m: &Literal) -> Resul
     for at in 0..tiles * channels {
         let (c, tile) = (at % channels, at / channels);
         let (column, row, image) = (tile % columns, tile / columns % rows, tile / columns / rows);
-        let values = both_sides(matrices(op.tile).output, &|p, q| m.get_f64((n * p + q) * tiles * channels + at));
+        let values =
+            both_sides(matrices(op.tile).output, &|p, q| m.get_f64((n * p + q) * tiles * channels + at));
         for (k, value) in values.into_iter().enumerate() {
             let (y, x) = (row * t + k / t, column * t + k % t);
             if y < height && x < width {
