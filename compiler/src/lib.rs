@@ -107,7 +107,7 @@ pub struct Options {
     pub optimizer: Optimizer,
     /// Only rewrites that keep every bit.
     pub strict: bool,
-    /// Rules that are left out, by name: for tests and ablations.
+    /// Rules that are left out, by name, and [`layout::WINOGRAD`]: for tests and ablations.
     pub without: &'static [&'static str],
     /// What kernels are scheduled for.
     pub machine: Machine,
@@ -163,7 +163,7 @@ pub(crate) fn planned(
             (graph, plan)
         }
         Optimizer::Greedy => {
-            let (graph, _) = layout::choose(graph, cache.machine(), options.strict).map_err(layout_fault)?;
+            let (graph, _) = layout::choose(graph, cache.machine(), options).map_err(layout_fault)?;
             let plan = plan::greedy::plan_with(&graph, cache);
             (graph, plan)
         }

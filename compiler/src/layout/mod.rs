@@ -7,15 +7,21 @@
 mod channels_last;
 mod product;
 
+use crate::Options;
 use crate::machine::Machine;
 use fornax_ir::graph::{Graph, GraphError};
+
+/// What [`Options::without`] calls convolutions in Winograd tiles.
+pub const WINOGRAD: &str = "winograd";
 
 /// The graph with layouts for a machine, and whether it is another one. Strict keeps every bit.
 ///
 /// # Errors
 /// A fault of this compiler: an operator refuses its operands in their new layout.
-pub fn choose(graph: Graph, machine: Machine, strict: bool) -> Result<(Graph, bool), GraphError> {
-    let (graph, convolutions) = match channels_last::channels_last(&graph, machine, strict)? {
+pub fn choose(graph: Graph, machine: Machine, options: &Options) -> Result<(Graph, bool), GraphError> {
+    let freedom =
+        Freedom { strict: options.strict, tiles: !options.strict && !options.without.contains(&WINOGRAD) };
+    let (graph, convolutions) = match channels_last::channels_last(&graph, machine, freedom)? {
         Some(graph) => (graph, true),
         None => (graph, false),
     };
@@ -23,4 +29,13 @@ pub fn choose(graph: Graph, machine: Machine, strict: bool) -> Result<(Graph, bo
     let graph = product::panels(graph, machine)?;
     let changed = convolutions || graph.nodes.len() != nodes;
     Ok((graph, changed))
+}
+
+/// What layouts may change besides the order of memory.
+#[derive(Clone, Copy, Debug)]
+struct Freedom {
+    /// No bit.
+    strict: bool,
+    /// Convolutions may run in Winograd tiles.
+    tiles: bool,
 }

@@ -94,7 +94,7 @@ pub(super) fn rewrite(graph: Graph, options: &Options, cache: &Cache) -> Result<
 
 /// A graph in the layouts that its contractions like best, with its plan.
 fn laid_out(best: Tried, options: &Options, cache: &Cache) -> Result<Tried, Error> {
-    let chosen = crate::layout::choose(best.graph, cache.machine(), options.strict);
+    let chosen = crate::layout::choose(best.graph, cache.machine(), options);
     let (graph, changed) = chosen.map_err(crate::layout_fault)?;
     if !changed {
         return Ok(Tried { graph, ..best });

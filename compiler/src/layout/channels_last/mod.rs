@@ -16,6 +16,7 @@
 mod moved;
 mod winograd;
 
+use super::Freedom;
 use crate::canonicalize::constant::magnitude;
 use crate::canonicalize::rebuild::Rebuild;
 use crate::canonicalize::{permuted_axes, simplified};
@@ -45,6 +46,8 @@ struct Layouts<'r, 'g> {
     r: &'r mut Rebuild<'g>,
     /// Values in channels-first order with what is stored in channels-last order.
     stored: &'r mut FxHashMap<ValueId, ValueId>,
+    machine: Machine,
+    freedom: Freedom,
 }
 
 impl Layouts<'_, '_> {
@@ -83,7 +86,7 @@ impl Layouts<'_, '_> {
         Some(v)
     }
 
-    fn conv(&mut self, op: &Conv, [x, w]: [ValueId; 2], machine: Machine, strict: bool) -> Option<ValueId> {
+    fn conv(&mut self, op: &Conv, [x, w]: [ValueId; 2]) -> Option<ValueId> {
         let shape = self.r.literal(w)?.shape().to_vec();
         let groups = usize::try_from(op.groups).ok()?;
         let outputs = shape[0] / groups.max(1);
@@ -92,16 +95,18 @@ impl Layouts<'_, '_> {
         if empty || (outputs < FEW && !depthwise) {
             return None;
         }
-        if !strict && let Some(y) = self.winograd(op, [x, w], &shape, machine) {
+        if self.freedom.tiles
+            && let Some(y) = self.winograd(op, [x, w], &shape)
+        {
             return self.first(y);
         }
         let mut op = op.clone();
         let mut x = self.last(x)?;
         if !depthwise {
-            x = padded(self.r, &mut op, x, w, strict).unwrap_or(x);
+            x = padded(self.r, &mut op, x, w, self.freedom.strict).unwrap_or(x);
         }
         let x = self.first(x)?;
-        let width = if depthwise { groups } else { panel_of(outputs, machine.panel()) };
+        let width = if depthwise { groups } else { panel_of(outputs, self.machine.panel()) };
         let w = packed(self.r, w, &shape, width)?;
         let y = self.r.add(op, &[x, w]).ok()?;
         let y = self.r.add(Permute { perm: last_order(shape.len()) }, &[y]).ok()?;
@@ -135,12 +140,12 @@ fn padded(r: &mut Rebuild<'_>, op: &mut Conv, x: ValueId, w: ValueId, strict: bo
 pub(super) fn channels_last(
     graph: &Graph,
     machine: Machine,
-    strict: bool,
+    freedom: Freedom,
 ) -> Result<Option<Graph>, GraphError> {
     if !graph.nodes.iter().any(|n| matches!(n.op, Op::Conv(_))) {
         return Ok(None);
     }
-    simplified(laid_out(graph, machine, strict)?, reads_stored).map(Some)
+    simplified(laid_out(graph, machine, freedom)?, reads_stored).map(Some)
 }
 
 /// Whether a value is how a convolution reads what another one stores: one permutation does not undo the other, as
@@ -154,14 +159,14 @@ fn reads_stored(graph: &Graph, v: ValueId) -> bool {
     stored.is_some_and(|v| matches!(graph.node(v).op, Op::Conv(_)) && graph.ty(v).rank() > 2)
 }
 
-fn laid_out(graph: &Graph, machine: Machine, strict: bool) -> Result<Graph, GraphError> {
+fn laid_out(graph: &Graph, machine: Machine, freedom: Freedom) -> Result<Graph, GraphError> {
     let mut stored = FxHashMap::default();
     Rebuild::new(graph).sweep(|r, v| {
         let node = graph.node(v);
         let operands = r.operands(v);
-        let mut layouts = Layouts { r, stored: &mut stored };
+        let mut layouts = Layouts { r, stored: &mut stored, machine, freedom };
         let better = match &node.op {
-            Op::Conv(op) => layouts.conv(op, [operands[0], operands[1]], machine, strict),
+            Op::Conv(op) => layouts.conv(op, [operands[0], operands[1]]),
             op => layouts.moved(op, &operands),
         };
         match better {

@@ -50,7 +50,7 @@ fn pooled(b: &mut Builder, x: ValueId) -> ValueId {
 fn laid_out(b: Builder) -> (Graph, Plan) {
     let options = CanonicalizeOptions::default();
     let old = canonicalize(b.finish(), &options).unwrap();
-    let new = channels_last(&old, MACHINE, false).unwrap().unwrap();
+    let new = channels_last(&old, MACHINE, Freedom { strict: false, tiles: true }).unwrap().unwrap();
     fornax_ir::graph::verify::verify(&new).unwrap();
     assert_agree(&old, &new, 0.0);
     let plan = greedy::plan(&new);
@@ -193,7 +193,7 @@ fn strict_and_infinite_weights_write_no_padding_out() {
     for (strict, infinite, written) in [(false, false, true), (true, false, false), (false, true, false)] {
         let options = CanonicalizeOptions { strict, ..Default::default() };
         let old = canonicalize(graph(infinite), &options).unwrap();
-        let new = channels_last(&old, MACHINE, strict).unwrap().unwrap();
+        let new = channels_last(&old, MACHINE, Freedom { strict, tiles: !strict }).unwrap().unwrap();
         assert_agree(&old, &new, 0.0);
         assert_eq!(ops(&new).contains(&"pad"), written, "strict {strict}, infinite {infinite}");
     }

@@ -86,25 +86,19 @@ fn shape(op: &Conv, x: &[Dim], w: &[usize]) -> Option<Shape> {
 impl Layouts<'_, '_> {
     /// The convolution in tiles, its result in channels-last order; `None` where that does not pay, has no such
     /// form, or the weights are not finite. `dims` are the weights' extents.
-    pub(super) fn winograd(
-        &mut self,
-        op: &Conv,
-        [x, w]: [ValueId; 2],
-        dims: &[usize],
-        machine: Machine,
-    ) -> Option<ValueId> {
+    pub(super) fn winograd(&mut self, op: &Conv, [x, w]: [ValueId; 2], dims: &[usize]) -> Option<ValueId> {
         let ty = self.r.ty(x).clone();
         if ty.dtype != DType::F32 || ty.rank() != 4 {
             return None;
         }
         let shape = shape(op, &ty.shape, dims)?;
-        let tile = shape.best(machine)?;
+        let tile = shape.best(self.machine)?;
         magnitude(self.r.graph(), w)?;
         let tiles: Vec<Dim> = shape.tiles(tile).map(Dim::constant).to_vec();
         let lo = op.pads.iter().map(|p| p.0.as_const()).collect::<Option<Vec<i64>>>()?;
         let x = self.last(x)?;
         let v = self.r.add(WinogradInput { tile, lo, tiles }, &[x]).ok()?;
-        let width = panel_of(dims[0], machine.panel()) as i64;
+        let width = panel_of(dims[0], self.machine.panel()) as i64;
         let u = self.r.add(WinogradWeights { tile, width }, &[w]).ok()?;
         let m = self.r.add(DotGeneral { batch: vec![(0, 1)], contract: vec![(4, 2)] }, &[v, u]).ok()?;
         let mut sums = self.r.ty(v).shape.clone();
