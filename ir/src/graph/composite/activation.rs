@@ -22,7 +22,7 @@ impl Builder {
         let negative = self.below(x, 0.0)?;
         self.select(negative, scaled, x)
     }
-    /// `1 / (1 + exp(-x))`.
+    /// `1 / (1 + exp(-x))`; 0 where that is below the smallest normal number.
     pub fn sigmoid(&mut self, x: ValueId) -> Result<ValueId> {
         let minus = self.unary(UnaryOp::Neg, x)?;
         let e = self.unary(UnaryOp::Exp, minus)?;
