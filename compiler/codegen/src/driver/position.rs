@@ -128,15 +128,33 @@ impl Position {
     ) -> Value {
         match arg {
             PtrArg::Frame => frame(b),
-            PtrArg::Element { buf, offset, terms } => {
-                let base = match buf {
-                    Buf::Arg(n) => self.buffers[*n as usize],
-                    Buf::Local(n) => self.locals[*n as usize],
+            PtrArg::Element { buf, offset, terms } => self.element(b, *buf, (*offset, terms), bytes),
+            PtrArg::InRange { axis, buf, offset, terms } => {
+                let address = self.element(b, *buf, (*offset, terms), bytes);
+                let stride = terms.iter().find(|t| t.0 == *axis).map(|t| t.1);
+                let (Some(stride), Some((start, _))) = (stride, self.ranges[*axis as usize]) else {
+                    return address;
                 };
-                let offset = self.index(b, *offset, terms.iter().copied(), bytes);
-                b.ins().iadd(base, offset)
+                let before = self.times(b, start, stride, bytes);
+                b.ins().isub(address, before)
             }
         }
+    }
+
+    /// The address of the element `offset + sum of stride * position` of a buffer.
+    fn element(
+        &self,
+        b: &mut FunctionBuilder<'_>,
+        buf: Buf,
+        (offset, terms): (Size, &[(AxisId, Size)]),
+        bytes: i64,
+    ) -> Value {
+        let base = match buf {
+            Buf::Arg(n) => self.buffers[n as usize],
+            Buf::Local(n) => self.locals[n as usize],
+        };
+        let offset = self.index(b, offset, terms.iter().copied(), bytes);
+        b.ins().iadd(base, offset)
     }
 
     /// Integer arguments that depend on sizes and positions alone.

@@ -36,6 +36,8 @@ pub(super) struct Ahead {
     dtype: DType,
     offset: i64,
     terms: Terms,
+    /// The axis of the rows if they come in blocks: each of these asks for the whole panel.
+    block: Option<AxisId>,
     /// Lines for each round of the innermost loop.
     lines: i64,
 }
@@ -88,6 +90,12 @@ impl StagePlan<'_> {
         }
         // Of the loops inside, each point asks for an equal part.
         let inner: Vec<AxisId> = self.nest[from + 1..].iter().copied().filter(|&a| a != v).collect();
+        let blocks = &self.kernel.schedule.stages[self.number].block;
+        let block = blocks.last().filter(|b| b.0 == rows && inner.contains(&rows));
+        let extent = |a: AxisId| {
+            let points = block.filter(|b| b.0 == a).map_or(i64::MAX, |b| i64::from(b.1));
+            extent(a).map(|n| n.min(points))
+        };
         let points = inner.iter().try_fold(1i64, |n, &a| n.checked_mul(extent(a)?))?;
         let each = (elements + points - 1) / points;
         let mut terms: Terms = at.terms.iter().filter_map(|t| self.outside(*t)).collect();
@@ -107,7 +115,8 @@ impl StagePlan<'_> {
         terms.sort();
         let lines = (step * dtype.bytes() as i64 + LINE - 1) / LINE;
         let offset = at.offset.as_const()?.checked_add(elements)?;
-        (lines <= LINES).then_some(Ahead { buf, dtype, offset, terms, lines })
+        let block = block.map(|b| b.0);
+        (lines <= LINES).then_some(Ahead { buf, dtype, offset, terms, block, lines })
     }
 
     /// The next row of a load that walks rows which the kernel's stages share.
@@ -128,7 +137,7 @@ impl StagePlan<'_> {
         let axis = |t: &(IndexVar, Size)| if let IndexVar::Axis(a) = t.0 { Some((a, t.1)) } else { None };
         let terms = at.terms.iter().filter_map(axis).collect();
         let lines = (tile.width() * dtype.bytes() as i64 + LINE - 1) / LINE;
-        Some(Ahead { buf, dtype, offset: at.offset.as_const()?.checked_add(row)?, terms, lines })
+        Some(Ahead { buf, dtype, offset: at.offset.as_const()?.checked_add(row)?, terms, block: None, lines })
     }
 
     /// A term of an index over an axis outside of the leaf.
@@ -142,8 +151,13 @@ impl StagePlan<'_> {
 impl Assembly<'_, '_> {
     /// Asks for what the next round of an outer loop reads.
     pub(super) fn prefetch(&mut self) {
-        for Ahead { buf, dtype, offset, terms, lines } in self.p.plan.ahead(self.p.tile) {
-            let ptr = self.p.b.ptr(&PtrArg::Element { buf, offset: Size::Const(offset), terms }, dtype);
+        for Ahead { buf, dtype, offset, terms, block, lines } in self.p.plan.ahead(self.p.tile) {
+            let offset = Size::Const(offset);
+            let arg = match block {
+                Some(axis) => PtrArg::InRange { axis, buf, offset, terms },
+                None => PtrArg::Element { buf, offset, terms },
+            };
+            let ptr = self.p.b.ptr(&arg, dtype);
             for line in 0..lines {
                 let addr = Addr { ptr, disp: line * LINE, int: None, value: None };
                 self.p.b.push(Section::Body, Inst::Prefetch(addr), Type { dtype, lanes: 1 });
@@ -181,6 +195,8 @@ mod tests {
     fn tiles_of_all_rows_ask_for_all_of_the_next_panel() {
         for (m, k, rows, order) in [
             (26, 256, 13, "a1 a0 a2 a3"),
+            (64, 256, 8, "a1 a0 a2 a3, block a0*16"),
+            (20, 130, 4, "a1 a0 a2 a3, block a1*2 a0*8"),
             (27, 130, 4, "a1 a0 a2 a3"),
             (5, 512, 5, "a1 a0 a2 a3"),
             (12, 300, 4, "a0 a1 a2 a3"),
@@ -191,9 +207,11 @@ mod tests {
             // From the second panel on to the third: bytes that are asked for.
             let mut asked = vec![false; 4 * panel as usize];
             let outside = order.starts_with("a1");
-            let mut row = 0;
-            while row < m {
-                let tile = Tile { rows: i64::from(rows).min(m - row) as u32, vecs: 2, lanes: 4, part: false };
+            let block = kernel.schedule.stages[0].block.last();
+            let (mut row, end) = (0, block.map_or(m, |b| i64::from(b.1)));
+            while row < end {
+                let tile =
+                    Tile { rows: i64::from(rows).min(end - row) as u32, vecs: 2, lanes: 4, part: false };
                 let [ahead] = &plan.ahead(tile)[..] else { panic!("one panel is asked for") };
                 for round in 0..k {
                     let at = |t: &(AxisId, Size)| t.1.as_const().unwrap() * [row, 1, 0, round][t.0 as usize];
@@ -204,7 +222,7 @@ mod tests {
                         }
                     }
                 }
-                row = if outside { row + i64::from(tile.rows) } else { m };
+                row = if outside { row + i64::from(tile.rows) } else { end };
             }
             assert!(asked.iter().all(|a| *a), "{m} x {k}, {rows} rows, {order}");
         }

@@ -18,8 +18,30 @@ pub enum PtrArg {
         /// Axes with strides in elements.
         terms: SmallVec<[(AxisId, Size); 4]>,
     },
+    /// As `Element`, with the position of one axis counted from where its present range begins.
+    InRange {
+        /// Which axis.
+        axis: AxisId,
+        /// Which buffer.
+        buf: Buf,
+        /// Constant part, elements.
+        offset: Size,
+        /// Axes with strides in elements.
+        terms: SmallVec<[(AxisId, Size); 4]>,
+    },
     /// Memory of the function's frame.
     Frame,
+}
+
+impl PtrArg {
+    /// Axes with strides in elements.
+    #[must_use]
+    pub fn terms(&self) -> &[(AxisId, Size)] {
+        match self {
+            PtrArg::Element { terms, .. } | PtrArg::InRange { terms, .. } => terms,
+            PtrArg::Frame => &[],
+        }
+    }
 }
 
 /// An integer argument, i64.

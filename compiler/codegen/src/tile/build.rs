@@ -508,8 +508,7 @@ impl Assembly<'_, '_> {
             let ptrs: Vec<(PtrArg, DType)> = self.p.b.ptr_args().to_vec();
             let mut bumps = Vec::new();
             for (p, (arg, dtype)) in ptrs.iter().enumerate() {
-                let PtrArg::Element { terms, .. } = arg else { continue };
-                let Some(&(_, stride)) = terms.iter().find(|t| t.0 == axis) else { continue };
+                let Some(&(_, stride)) = arg.terms().iter().find(|t| t.0 == axis) else { continue };
                 let scale = step * dtype.bytes() as i64;
                 let bytes = match stride {
                     Size::Const(n) => Size::Const(n.wrapping_mul(scale)),
