@@ -75,6 +75,7 @@ pub fn compile(program: &Program, target: &Target, leaf: &str, options: &Options
     COMPILATIONS.fetch_add(1, Ordering::Relaxed);
     let (distinct, number) = deduplicate(&program.kernels);
     let emitter = || leaf::emitter(target, leaf);
+    #[expect(clippy::borrowed_box, reason = "what a thread has made is lent as it is")]
     let kernel =
         |emitter: &Box<dyn LeafEmitter>, kernel: &&Kernel| kernel_object(kernel, target, &**emitter, options);
     let kernels = in_parallel(&distinct, options.threads, emitter, kernel)?;
