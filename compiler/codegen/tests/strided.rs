@@ -39,6 +39,32 @@ fn loads_and_stores_of_every_stride() {
     }
 }
 
+/// Squares of a transposed copy are turned in registers; what they leave over is stored element by element.
+#[test]
+fn transposed_copies_of_whole_squares_and_what_is_left() {
+    let mut rng = Rng::new(47);
+    for (n, m, lanes) in [(16i64, 16i64, 16u32), (35, 50, 16), (24, 8, 8), (19, 33, 8)] {
+        for dtype in [DType::F32, DType::I32, DType::F64] {
+            let mut b = Body::default();
+            let x = b.load(0, dtype, at(0, &[(0, m), (1, 1)]));
+            let row = b.load(1, dtype, at(0, &[(0, 1)]));
+            let y = b.bin(BinaryOp::Sub, x, row);
+            b.store(2, at(0, &[(0, 1), (1, n)]), y);
+            let kernel = kernel(
+                "transposed",
+                vec![read(dtype), read(dtype), write(dtype)],
+                0,
+                b.stage(vec![par(c(n)), par(c(m))]),
+                schedule(Some((1, 1)), Some((0, lanes)), 1),
+            );
+            let width = dtype.bytes();
+            let input = elements(&mut rng, dtype, (n * m) as usize, true);
+            let rows = elements(&mut rng, dtype, n as usize, false);
+            check(&kernel, &[input, rows, vec![0; (n * m) as usize * width]].to_vec(), &[]);
+        }
+    }
+}
+
 /// A convolution that steps by its stride, with padding on both sides and rows that share its loads.
 #[test]
 fn reductions_over_strided_windows() {

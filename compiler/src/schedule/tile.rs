@@ -179,7 +179,7 @@ fn stage(kernel: &Kernel, index: usize, machine: Machine) -> StageSchedule {
         if let Some((vecs, rows)) = short_copy(stage, &parallel, v, machine, &extent) {
             return StageSchedule { vector: Some((v, vecs)), rows: Some(rows), ..Default::default() };
         }
-        let rows = copy_rows(stage, &parallel, v, &extent);
+        let rows = copy_rows(stage, &parallel, v, machine, &extent);
         return StageSchedule { vector: Some((v, vecs)), rows, ..Default::default() };
     };
     if order == Order::Interleaved {
@@ -203,6 +203,7 @@ fn copy_rows(
     stage: &Stage,
     parallel: &[AxisId],
     vector: AxisId,
+    machine: Machine,
     extent: &dyn Fn(AxisId) -> i64,
 ) -> Option<(AxisId, u32)> {
     let strided = |a: AxisId| {
@@ -216,6 +217,18 @@ fn copy_rows(
     };
     let others = parallel.iter().copied().filter(|a| *a != vector && extent(*a) > 1);
     let (_, rows) = others.map(|a| (strided(a), a)).filter(|r| r.0 > 0).max_by_key(|r| (r.0, extent(r.1)))?;
+    // As many rows as lanes are stored in registers, turned in place.
+    let lanes = machine.lanes();
+    let turned = |op: &Op| match &op.inst {
+        Inst::Store { at, mask, .. } => {
+            op.dtype.bytes() == 4 && at.stride(rows) == Size::ONE && mask.is_empty()
+        }
+        Inst::Load { at, .. } => matches!(at.stride(vector), Size::Const(0 | 1)),
+        _ => true,
+    };
+    if lanes > LANES && extent(rows) >= lanes && extent(vector) >= lanes && stage.body.iter().all(turned) {
+        return Some((rows, lanes as u32));
+    }
     let most = if stage.body.len() > 12 { COPY_ROWS / 2 } else { COPY_ROWS };
     Some((rows, balanced(extent(rows), most, 1)))
 }

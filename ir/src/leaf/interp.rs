@@ -267,6 +267,10 @@ impl Run<'_, '_> {
                 each(&|l| Scalar::i64(start.wrapping_add(l as i64)))
             }
             Inst::Pack(values) => values.iter().map(|v| self.one(*v)).collect(),
+            Inst::Interleave(a, b, upper) => {
+                let first = if *upper { lanes / 2 } else { 0 };
+                each(&|l| arg(if l % 2 == 0 { *a } else { *b }, first + l / 2))
+            }
             Inst::Lane(a, k) => vec![arg(*a, *k as usize)],
             Inst::Unary(o, a) => each(&|l| eval::unary(*o, arg(*a, l))),
             Inst::Binary(o, a, b) => each(&|l| eval::binary(*o, arg(*a, l), arg(*b, l))),

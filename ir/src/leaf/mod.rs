@@ -75,6 +75,8 @@ pub enum Inst {
     Ramp(ValueId),
     /// Lane k is the k-th of these one-lane values.
     Pack(Vec<ValueId>),
+    /// Lanes of two values by turns: of their lower halves or, where true, of their upper halves.
+    Interleave(ValueId, ValueId, bool),
     /// The lane of that number, as a one-lane value.
     Lane(ValueId, u32),
     /// Lane by lane.

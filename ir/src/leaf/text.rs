@@ -71,6 +71,7 @@ impl fmt::Display for Op {
                     _ => write!(f, ", %{v}"),
                 })
             }
+            Inst::Interleave(a, b, upper) => write!(f, "interleave {t} %{a}, %{b}, {}", u32::from(*upper)),
             Inst::Lane(a, k) => write!(f, "lane {t} %{a}, {k}"),
             Inst::Unary(o, a) => write!(f, "{o} {t} %{a}"),
             Inst::Binary(o, a, b) => write!(f, "{o} {t} %{a}, %{b}"),
@@ -300,6 +301,13 @@ fn operation(line: &mut Line<'_>, name: &str, ty: Type) -> Result<Inst, TextErro
                 lanes.push(line.value()?);
             }
             Inst::Pack(lanes)
+        }
+        "interleave" => {
+            let (a, b) = (then(line)?, then(line)?);
+            match line.count("0 for the lower halves, or 1")? {
+                half @ (0 | 1) => Inst::Interleave(a, b, half == 1),
+                _ => return line.error("a value has two halves: 0 and 1"),
+            }
         }
         "lane" => Inst::Lane(then(line)?, line.count("the number of a lane")?),
         "select" => line.three_values().map(|(c, a, b)| Inst::Select(c, a, b))?,

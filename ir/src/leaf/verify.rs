@@ -333,6 +333,11 @@ impl Check<'_> {
                 let ty = Type { lanes: u32::try_from(values.len()).unwrap_or(u32::MAX), ..op.ty };
                 lanes(ty).map(|()| ty)?
             }
+            Inst::Interleave(a, b, _) => {
+                let ty = self.operand(*a, now)?;
+                self.expect(*b, now, ty)?;
+                if ty.lanes < 2 { return Err(Fault::Lanes(ty.lanes)) } else { ty }
+            }
             Inst::Lane(a, k) => match self.operand(*a, now)? {
                 ty if *k < ty.lanes => Type::scalar(ty.dtype),
                 ty => return Err(Fault::NoLane { lane: *k, of: ty }),

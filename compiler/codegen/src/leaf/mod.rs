@@ -56,6 +56,10 @@ pub trait LeafEmitter {
     fn prefetches(&self) -> bool {
         false
     }
+    /// Whether it has [`Inst::Interleave`] of full registers of 32-bit elements.
+    fn interleaves(&self) -> bool {
+        false
+    }
     /// Hands over the code of the functions that the kernel's leaves call, by their numbers in
     /// [`LEAF_NAMESPACE`], and starts a new kernel.
     fn functions(&self) -> Vec<Vec<u8>> {
@@ -98,7 +102,9 @@ pub(crate) fn for_each_operand(inst: &Inst, mut f: impl FnMut(ValueId)) {
         | Inst::Horizontal(_, a)
         | Inst::If(a, _)
         | Inst::Raise(a, _) => f(*a),
-        Inst::Binary(_, a, b) | Inst::Compare(_, a, b) => [*a, *b].into_iter().for_each(f),
+        Inst::Binary(_, a, b) | Inst::Compare(_, a, b) | Inst::Interleave(a, b, _) => {
+            [*a, *b].into_iter().for_each(f)
+        }
         Inst::Select(a, b, c) | Inst::Fma(a, b, c) => [*a, *b, *c].into_iter().for_each(f),
         Inst::StorePart(a, v, n) => a.value.into_iter().chain([*v, *n]).for_each(f),
         Inst::Store(a, v) | Inst::LoadIf(v, a) | Inst::LoadPart(a, v) => {

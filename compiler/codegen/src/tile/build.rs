@@ -180,6 +180,11 @@ impl Assembly<'_, '_> {
                     continue;
                 }
                 match &op.inst {
+                    Kir::Store { .. } if section == Section::Body && self.p.goes_across(id) => {
+                        if r == 0 {
+                            self.p.store_across(id, p);
+                        }
+                    }
                     Kir::Store { dst, at, value, mask } if !self.p.fails(mask) => {
                         let wide = self.p.is_wide(id);
                         for p in self.p.columns(id, p) {

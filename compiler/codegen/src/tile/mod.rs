@@ -19,6 +19,7 @@
 //! is so, and takes smaller ones elsewhere. A condition on one reduce axis that all accumulations
 //! share clamps that loop; every other one is computed point by point.
 
+mod across;
 mod ahead;
 pub mod args;
 pub mod build;
@@ -126,6 +127,8 @@ pub struct StagePlan<'k> {
     pub prefetches: bool,
     /// Elements that a round of a leaf of [`Mode::Along`] takes.
     pub block: i64,
+    /// Lanes of registers of 32-bit elements that can be interleaved; 0 if none can.
+    pub interleaved: u32,
 }
 
 impl<'k> StagePlan<'k> {
@@ -139,6 +142,7 @@ impl<'k> StagePlan<'k> {
         if let Some((axis, vecs)) = wanted {
             let mut plan = Self::scalar(kernel, number, Some(axis));
             plan.prefetches = emitter.prefetches();
+            plan.interleaved = if emitter.interleaves() { emitter.lanes(DType::F32) } else { 0 };
             plan.set_rows(rows);
             if plan.vectorize(axis, vecs, u32::MAX, emitter) {
                 return plan.fitting(vecs, rows, emitter);
@@ -207,6 +211,7 @@ impl<'k> StagePlan<'k> {
             unroll,
             prefetches: false,
             block: PARTIALS,
+            interleaved: 0,
         }
     }
 

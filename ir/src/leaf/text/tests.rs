@@ -35,6 +35,7 @@ const SAMPLE: &str = "leaf {
     %22 = pack u32x2 %21, %21
     %23 = load_strided f32x4 [p0 + 8], -2
     prefetch f32 [p0 + 4096]
+    %25 = interleave f32x8 %7, %8, 1
   }
   finish {
     store f32x8 [p0 + 4], %4
@@ -61,12 +62,12 @@ fn errors_name_the_line_and_what_was_expected() {
         ("+ $1 + %6", "+ %6 + $1", "line 18: an address is [pointer + bytes + $n + %n]"),
         ("tanh", "tan", "line 30: unknown instruction `tan`"),
         ("%12 = load_if", "load_if", "line 23: the result of load_if needs its number: %12 = load_if ..."),
-        ("    store i64", "    %26 = store i64", "line 39: store has no result"),
+        ("    store i64", "    %27 = store i64", "line 40: store has no result"),
         ("p0+32,", "p0+32", "line 12: `p2` where `,` is expected"),
         (
             "  finish {",
             "  end {",
-            "line 37: `end` where ptr, ints, init, loop, carry, body, finish or } is expected",
+            "line 38: `end` where ptr, ints, init, loop, carry, body, finish or } is expected",
         ),
     ];
     for (from, to, want) in table {

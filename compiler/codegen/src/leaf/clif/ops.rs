@@ -66,7 +66,11 @@ impl Emission<'_> {
                 return None;
             }
             // Not supported; `If` is handled where its block is.
-            Inst::Prefetch(_) | Inst::LoadPart(..) | Inst::StorePart(..) | Inst::If(..) => return None,
+            Inst::Prefetch(_)
+            | Inst::Interleave(..)
+            | Inst::LoadPart(..)
+            | Inst::StorePart(..)
+            | Inst::If(..) => return None,
         })
     }
 

@@ -35,7 +35,7 @@ fn is_vector(op: &Op, ty: &impl Fn(ValueId) -> Type) -> bool {
 fn scalar(op: &Op, ty: &impl Fn(ValueId) -> Type) -> bool {
     let half = |d: DType| matches!(d, DType::F16 | DType::BF16);
     match &op.inst {
-        Inst::LoadPart(..) | Inst::StorePart(..) => false,
+        Inst::LoadPart(..) | Inst::StorePart(..) | Inst::Interleave(..) => false,
         Inst::Unary(o, a) => {
             let known =
                 matches!(o, UnaryOp::Neg | UnaryOp::Abs | UnaryOp::Sqrt | UnaryOp::IsNan | UnaryOp::Not);

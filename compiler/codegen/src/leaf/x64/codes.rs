@@ -98,6 +98,9 @@ rows! {
     MASK_STORE4: INVALID VEX_Vmaskmovps_m256_ymm_ymm INVALID INVALID;
     MASK_STORE8: INVALID VEX_Vmaskmovpd_m256_ymm_ymm INVALID INVALID;
     GATHER4: INVALID VEX_Vgatherdps_ymm_vm32y_ymm INVALID EVEX_Vgatherdps_zmm_k1_vm32z;
+    PERMI2PS: INVALID INVALID EVEX_Vpermi2ps_xmm_k1z_xmm_xmmm128b32 EVEX_Vpermi2ps_zmm_k1z_zmm_zmmm512b32;
+    UNPCKLPS: VEX_Vunpcklps_xmm_xmm_xmmm128 VEX_Vunpcklps_ymm_ymm_ymmm256 EVEX_Vunpcklps_xmm_k1z_xmm_xmmm128b32 EVEX_Vunpcklps_zmm_k1z_zmm_zmmm512b32;
+    UNPCKHPS: VEX_Vunpckhps_xmm_xmm_xmmm128 VEX_Vunpckhps_ymm_ymm_ymmm256 EVEX_Vunpckhps_xmm_k1z_xmm_xmmm128b32 EVEX_Vunpckhps_zmm_k1z_zmm_zmmm512b32;
     PERMT2PS: INVALID INVALID EVEX_Vpermt2ps_xmm_k1z_xmm_xmmm128b32 EVEX_Vpermt2ps_zmm_k1z_zmm_zmmm512b32;
     PSHUFD: VEX_Vpshufd_xmm_xmmm128_imm8 VEX_Vpshufd_ymm_ymmm256_imm8 EVEX_Vpshufd_xmm_k1z_xmmm128b32_imm8 EVEX_Vpshufd_zmm_k1z_zmmm512b32_imm8;
     HALVES: INVALID VEX_Vperm2f128_ymm_ymm_ymmm256_imm8 INVALID EVEX_Vshuff64x2_zmm_k1z_zmm_zmmm512b64_imm8;

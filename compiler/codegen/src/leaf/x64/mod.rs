@@ -202,6 +202,9 @@ impl LeafEmitter for X64 {
     fn prefetches(&self) -> bool {
         true
     }
+    fn interleaves(&self) -> bool {
+        true
+    }
     fn functions(&self) -> Vec<Vec<u8>> {
         self.kernel.take().functions
     }

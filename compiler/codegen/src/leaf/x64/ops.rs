@@ -29,6 +29,7 @@ impl Emission<'_> {
             Inst::Splat(a) => self.splat(v, *a, ty),
             Inst::Ramp(a) => self.ramp(v, *a, ty),
             Inst::Pack(lanes) => self.pack(v, lanes, ty),
+            Inst::Interleave(a, b, upper) => self.interleave(v, *a, *b, *upper),
             Inst::Lane(a, k) => self.lane(v, *a, *k, ty),
             Inst::Horizontal(reduce, a) => self.horizontal(v, *reduce, *a),
             Inst::Raise(cond, detail) => self.raise(*cond, *detail),
@@ -208,6 +209,30 @@ impl Emission<'_> {
         let to = self.result(v, true);
         let mem = self.at(self.stage);
         self.asm.vec((codes::LOAD, self.form(Class::Wide)), to, None, Source::Mem(mem), None, None);
+    }
+
+    fn interleave(&mut self, v: ValueId, a: ValueId, b: ValueId, upper: bool) {
+        let ty = self.values.types[v as usize];
+        if self.class(v) != Class::Wide || ty.dtype.bytes() != 4 {
+            return self.asm.refuse(format!("no interleaving of {}", ty.dtype));
+        }
+        let form = self.form(Class::Wide);
+        let (x, y) = (self.reg(a), self.reg(b));
+        let to = self.result(v, true);
+        if self.f.wide {
+            // The destination of `vpermi2ps` begins as the index; from 16 on it means the second table.
+            let first = if upper { 8 } else { 0 };
+            let pick = (0..16i32).flat_map(|l| (first + l / 2 + 16 * (l % 2)).to_le_bytes()).collect();
+            let pick = Mem::Pool(self.asm.constant(pick));
+            self.asm.vec((codes::LOAD, form), to, None, Source::Mem(pick), None, None);
+            return self.asm.vec((codes::PERMI2PS, form), to, Some(x), Source::Reg(y), None, None);
+        }
+        // Both halves of each 128 bits, of which the lower or upper 128 bits are joined.
+        let high = self.temp(Class::Wide);
+        self.asm.vec((codes::UNPCKLPS, form), to, Some(x), Source::Reg(y), None, None);
+        self.asm.vec((codes::UNPCKHPS, form), high, Some(x), Source::Reg(y), None, None);
+        let halves = if upper { 0x31 } else { 0x20 };
+        self.asm.vec((codes::HALVES, form), to, Some(to), Source::Reg(high), Some(halves), None);
     }
 
     fn unlock(&mut self, reg: Register) {

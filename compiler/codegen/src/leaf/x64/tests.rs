@@ -467,3 +467,15 @@ fn memory_is_asked_for_once_a_line_wherever_it_is() {
         assert_eq!(until.filter(|i| i.code() == Code::Prefetcht1_m8).count(), asked, "unroll {unroll}");
     }
 }
+
+#[test]
+fn lanes_of_two_registers_by_turns() {
+    for dtype in ["f32", "i32"] {
+        let text = format!(
+            "leaf {{\n ptr p0: {dtype}\n ptr p1: {dtype}\n body {{\n%0 = load @{dtype} [p0]\n %1 = load @{dtype} [p0 + @b ]\n \
+             %2 = interleave @{dtype} %0, %1, 0\n %3 = interleave @{dtype} %0, %1, 1\n store @{dtype} [p1], %2\n \
+             store @{dtype} [p1 + @b ], %3\n }}\n}}"
+        );
+        check(&text, 64, &[]);
+    }
+}
