@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fornax_compiler::codegen::program::{Program, TensorSpec};
+use fornax_compiler::codegen::program::{Call, Program, TensorSpec};
 use fornax_compiler::codegen::{self, Target};
+use fornax_compiler::schedule::operations;
 use fornax_compiler::{Lowered, Machine, lower};
 use fornax_ir::Dim;
 use fornax_ir::dim::DimError;
@@ -27,6 +28,9 @@ pub struct KernelTime {
     pub time: Duration,
     /// Bytes it reads and writes.
     pub bytes: u64,
+    /// Arithmetic operations on elements; a multiplication and an addition are two, and a function such as `exp` counts
+    /// as the instructions that it is expanded into.
+    pub operations: u64,
     /// What it was expected to take on one thread; from that the program decides how many it takes.
     pub expected: Duration,
 }
@@ -52,8 +56,16 @@ pub(crate) struct Native {
 struct Facts {
     symbols: Vec<String>,
     outputs: Vec<TensorSpec>,
-    /// Label, bytes and expected nanoseconds of each call.
-    calls: Vec<(String, Dim, Dim)>,
+    calls: Vec<CallFacts>,
+}
+
+/// What is known of a call of a kernel.
+struct CallFacts {
+    label: String,
+    bytes: Dim,
+    operations: Dim,
+    /// Expected nanoseconds on one thread.
+    work: Dim,
 }
 
 /// What compiling took and gave.
@@ -138,7 +150,18 @@ impl Facts {
         Facts {
             symbols: program.symbols.iter().map(|s| s.name.clone()).collect(),
             outputs: program.outputs.clone(),
-            calls: program.calls.iter().map(|c| (c.label.clone(), c.bytes.clone(), c.work.clone())).collect(),
+            calls: program.calls.iter().map(|c| CallFacts::of(program, c)).collect(),
+        }
+    }
+}
+
+impl CallFacts {
+    fn of(program: &Program, call: &Call) -> Self {
+        CallFacts {
+            label: call.label.clone(),
+            bytes: call.bytes.clone(),
+            operations: operations(&program.kernels[call.kernel as usize], &call.scalars),
+            work: call.work.clone(),
         }
     }
 }
@@ -176,7 +199,7 @@ impl Executable {
             .program
             .calls
             .iter()
-            .try_fold(0u64, |sum, (_, bytes, _)| Ok(sum.saturating_add(size(bytes, bindings)?)))
+            .try_fold(0u64, |sum, call| Ok(sum.saturating_add(size(&call.bytes, bindings)?)))
     }
 
     /// Bytes of working memory that a run takes.
@@ -265,9 +288,14 @@ impl Native {
         let mut outputs = slices(&mut buffers);
         let mut times = vec![Duration::ZERO; self.program.calls.len()];
         self.instance.run_timed(&dims, &bytes, &mut outputs, &mut times).map_err(|e| self.error(e))?;
-        let kernel = |((label, bytes, work), time): (&(String, Dim, Dim), Duration)| {
-            let expected = Duration::from_nanos(size(work, bindings)?);
-            Ok(KernelTime { label: label.clone(), time, bytes: size(bytes, bindings)?, expected })
+        let kernel = |(call, time): (&CallFacts, Duration)| {
+            Ok(KernelTime {
+                label: call.label.clone(),
+                time,
+                bytes: size(&call.bytes, bindings)?,
+                operations: size(&call.operations, bindings)?,
+                expected: Duration::from_nanos(size(&call.work, bindings)?),
+            })
         };
         let kernels = self.program.calls.iter().zip(times).map(kernel).collect::<Result<_, Error>>()?;
         Ok((self.tensors(buffers), kernels))

@@ -27,6 +27,7 @@ use fornax_ir::graph::{Graph, ValueId};
 use fornax_ir::kernel::{AxisKind, Buf, Inst, Kernel, Size};
 use fornax_ir::scalar::Scalar;
 use fornax_ir::{DType, Dim, Literal};
+pub use work::operations;
 
 /// Why a group is no single kernel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -7,7 +7,7 @@
 use crate::Machine;
 use crate::rewrite::cost::instructions;
 use fornax_ir::Dim;
-use fornax_ir::kernel::{AxisKind, Inst, Kernel, Op, Size, Stage};
+use fornax_ir::kernel::{Axis, AxisKind, Inst, Kernel, Op, Size, Stage};
 use fornax_ir::scalar::BinaryOp;
 
 /// Picoseconds of one instruction on one register or scalar.
@@ -37,6 +37,36 @@ pub(super) fn work(kernel: &Kernel, scalars: &[Dim], bytes: &Dim, machine: Machi
     let compute = compute * outer;
     let memory = bytes * BYTE;
     compute.at_least(&memory).floor_div(&Dim::constant(1000))
+}
+
+/// Arithmetic operations of one run on elements: a multiplication and an addition are two, also where one instruction
+/// computes both; a function such as `exp` counts as the instructions that it is expanded into.
+pub fn operations(kernel: &Kernel, scalars: &[Dim]) -> Dim {
+    let extent = |size: Size| match size {
+        Size::Const(n) => Dim::constant(n),
+        Size::Arg(k) => scalars[k as usize].clone(),
+    };
+    let product =
+        |axes: &mut dyn Iterator<Item = &Axis>| Dim::product(axes.map(|a| extent(a.extent)).collect());
+    let of_stage = |stage: &Stage| {
+        let end = stage.body.iter().rposition(|op| matches!(op.inst, Inst::Accumulate { .. }));
+        let count = |ops: &[Op]| ops.iter().map(arithmetic).sum::<f64>() as i64;
+        let (inside, outside) = stage.body.split_at(end.map_or(0, |end| end + 1));
+        let points = product(&mut stage.axes.iter().filter(|a| a.kind != AxisKind::Reduce));
+        let elements = product(&mut stage.axes.iter().filter(|a| a.kind == AxisKind::Reduce));
+        &points * &(elements * count(inside)) + points * count(outside)
+    };
+    let stages = kernel.stages.iter().map(of_stage);
+    product(&mut kernel.outer.iter()) * stages.fold(Dim::constant(0), |sum, n| sum + n)
+}
+
+fn arithmetic(op: &Op) -> f64 {
+    match op.inst {
+        Inst::Load { .. } | Inst::Store { .. } | Inst::Axis(_) | Inst::InRange(_) | Inst::Raise { .. } => 0.0,
+        Inst::Accumulate { .. } => 1.0,
+        Inst::Fma(..) => 2.0,
+        _ => instructions(op),
+    }
 }
 
 /// Picoseconds of what is computed for each element that is accumulated, and for each point.
