@@ -41,6 +41,9 @@ const RUN: i64 = 32;
 const MAX_WIDE: usize = 64;
 /// Columns that are summed together: two cache lines of 32-bit elements.
 const COLUMNS: i64 = 32;
+/// Rows of a tile, at most, all of which fall into the same set of a first-level cache: those of eight and of twelve
+/// ways keep most of their lines.
+const CROWDED: u32 = 10;
 /// Registers of a tile that shares no vectors, which it reads from memory as they are needed.
 const STREAMED: u32 = 16;
 /// Points of a strided copy's second axis that are computed together: half a cache line.
@@ -194,6 +197,13 @@ fn stage(kernel: &Kernel, index: usize, machine: Machine) -> StageSchedule {
         .unwrap_or_else(|| contraction(stage, &parallel, vector, machine, &extent));
     schedule.order = conv::panels_first(stage, &parallel, &reduce, &schedule);
     schedule.block = block::blocks(kernel, &schedule, machine).unwrap_or_default();
+    if let (Some((v, vecs)), Some((r, rows))) = (schedule.vector, schedule.rows)
+        && rows > CROWDED
+        && schedule.block.is_empty()
+        && block::crowded(stage, r, v)
+    {
+        schedule.rows = Some((r, balanced(extent(r), CROWDED, vecs)));
+    }
     schedule
 }
 

@@ -3,7 +3,7 @@
 
 use crate::Machine;
 use fornax_ir::kernel::analysis::{copied_load, copied_stride};
-use fornax_ir::kernel::{AxisId, AxisKind, IndexVar, Inst, Kernel, Op, Size, StageSchedule};
+use fornax_ir::kernel::{AxisId, AxisKind, IndexVar, Inst, Kernel, Op, Size, Stage, StageSchedule};
 
 /// Rows from which there are enough blocks for all threads.
 const MIN_ROWS: i64 = 256;
@@ -16,8 +16,23 @@ const MIN_SUMMED: i64 = 256;
 const MAX_TILES: i64 = 16;
 /// How much of the right operand is read again and again, in sizes of a second-level cache: a part of the third-level one.
 const FAR_CACHES: i64 = 4;
+/// Elements so many bytes apart fall into the same set: 64 sets of 64 bytes, as common first-level caches have.
+const PERIOD: i64 = 4096;
 /// Rows a multiple of so many bytes apart fall into few sets of a first-level cache.
 const SETS: i64 = 2048;
+
+/// Whether what a tile reads of all its rows falls into one set of a first-level cache, as their elements that meet a
+/// register along `lanes` are a multiple of its period apart.
+pub(super) fn crowded(stage: &Stage, rows: AxisId, lanes: AxisId) -> bool {
+    let end = stage.body.iter().position(|op| matches!(op.inst, Inst::Accumulate { .. })).unwrap_or(0);
+    stage.body[..end].iter().any(|op| match &op.inst {
+        Inst::Load { at, .. } if at.stride(lanes) == Size::ZERO => {
+            let apart = at.stride(rows).as_const().unwrap_or(0).saturating_mul(op.dtype.bytes() as i64);
+            apart != 0 && apart % PERIOD == 0
+        }
+        _ => false,
+    })
+}
 
 /// The blocks of a product, if they pay: where the left operand does not stay in the cache, or its rows are in each
 /// other's way.
@@ -106,6 +121,13 @@ mod tests {
             (4096, 64, 32, vec![]),
         ] {
             assert_eq!(product(m, k, panels, 32).block, want, "{m} x {k} x {panels} panels");
+        }
+    }
+
+    #[test]
+    fn tiles_are_lower_where_their_rows_share_a_set() {
+        for (m, k, panels, want) in [(140, 3072, 24, 10), (140, 3000, 24, 14), (1024, 1024, 32, 14)] {
+            assert_eq!(product(m, k, panels, 32).rows, Some((0, want)), "{m} x {k} x {panels} panels");
         }
     }
 
