@@ -32,8 +32,11 @@ pub(super) fn emit(
     nest.level(b, 0)
 }
 
-/// Most conditions of a stage that are decided by branches around its loops.
+/// Most conditions of a stage that are decided by branches around its loops, and fewest where its body is long.
 const MAX_DECISIONS: u32 = 24;
+const MIN_DECISIONS: u32 = 3;
+/// Instructions of all copies of a body that these branches make, roughly.
+const MAX_COPIES: u32 = 1024;
 
 struct Nest<'n, 'd> {
     driver: &'n mut Driver<'d>,
@@ -127,7 +130,9 @@ impl Nest<'_, '_> {
     /// A condition that is the same for all points of the loops from `depth` on, and not known yet.
     /// There are leaves for both cases, so only pointwise stages have such, and not many.
     fn decidable(&self, depth: usize) -> Option<CondId> {
-        if self.plan.mode != Mode::Map || self.decisions >= MAX_DECISIONS {
+        let body = self.plan.stage.body.len().max(1) as u32;
+        let most = (MAX_COPIES / body).clamp(MIN_DECISIONS, MAX_DECISIONS);
+        if self.plan.mode != Mode::Map || self.decisions >= most {
             return None;
         }
         let nest = &self.plan.nest;
