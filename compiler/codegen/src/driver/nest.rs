@@ -34,7 +34,7 @@ pub(super) fn emit(
 
 /// Most conditions of a stage that are decided by branches around its loops, and fewest where its body is long.
 const MAX_DECISIONS: u32 = 24;
-const MIN_DECISIONS: u32 = 3;
+const MIN_DECISIONS: u32 = 8;
 /// Instructions of all copies of a body that these branches make, roughly.
 const MAX_COPIES: u32 = 1024;
 
@@ -158,7 +158,7 @@ impl Nest<'_, '_> {
         for (block, outcome) in [(yes, true), (no, false)] {
             b.switch_to_block(block);
             let was = self.known.clone();
-            self.plan.conds.learn(cond, outcome, &mut self.known);
+            self.plan.conds.learn(cond, outcome, self.plan.span(cond), &mut self.known);
             self.level(b, depth)?;
             self.known = was;
             b.ins().jump(join, &[]);

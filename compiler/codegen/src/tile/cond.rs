@@ -41,16 +41,25 @@ impl Conds {
         mask.iter().filter_map(|c| self.list.iter().position(|k| k == c)).collect()
     }
     /// Notes the outcome of a condition, and what follows from it for those on the same index up
-    /// to a constant.
-    pub fn learn(&self, id: CondId, outcome: bool, known: &mut [Option<bool>]) {
+    /// to a constant. `span` holds the least and the greatest sum of the index's terms, where known.
+    pub fn learn(&self, id: CondId, outcome: bool, span: Option<(i64, i64)>, known: &mut [Option<bool>]) {
         known[id] = Some(outcome);
         let Some((low, high)) = self.interval(id) else { return };
+        // Where the sum is: on one side of the interval if the span does not reach the other.
+        let (first, last) = match span {
+            Some((first, last)) if outcome => (first.max(low), last.min(high - 1)),
+            Some((first, last)) if last < high => (first, last.min(low - 1)),
+            Some((first, last)) if first >= low => (first.max(high), last),
+            _ => (i64::MIN, i64::MAX),
+        };
         for (other, known) in known.iter_mut().enumerate() {
             let Some((from, to)) = self.interval(other).filter(|_| known.is_none()) else { continue };
             if self.list[other].index.terms != self.list[id].index.terms {
                 continue;
             }
             *known = match outcome {
+                _ if from <= first && last < to => Some(true),
+                _ if last < from || to <= first => Some(false),
                 true if from <= low && high <= to => Some(true),
                 true if to <= low || high <= from => Some(false),
                 false if low <= from && to <= high => Some(false),

@@ -36,7 +36,7 @@ use crate::leaf::LeafEmitter;
 use cond::Conds;
 use fornax_ir::dtype::DType;
 use fornax_ir::kernel::analysis::{StageInfo, axis_mask};
-use fornax_ir::kernel::{AxisId, AxisKind, Inst, Kernel, Op, Order, Size, Stage};
+use fornax_ir::kernel::{AxisId, AxisKind, IndexVar, Inst, Kernel, Op, Order, Size, Stage};
 use fornax_ir::scalar::ReduceOp;
 
 /// Number of partials of an interleaved accumulation.
@@ -247,6 +247,19 @@ impl<'k> StagePlan<'k> {
     fn inner(&self, axis: AxisId) -> u64 {
         let inside = self.nest.iter().skip_while(|&&a| a != axis).skip(1);
         inside.fold(self.reduce_mask(), |m, a| m | 1 << a)
+    }
+
+    /// The least and the greatest sum of the terms of a condition's index, where extents and strides are constants.
+    #[must_use]
+    pub fn span(&self, cond: CondId) -> Option<(i64, i64)> {
+        let mut span = (0i64, 0i64);
+        for (var, stride) in &self.conds.get(cond).index.terms {
+            let IndexVar::Axis(axis) = var else { return None };
+            let last = self.extent(*axis).as_const()?.checked_sub(1)?.max(0);
+            let reach = stride.as_const()?.checked_mul(last)?;
+            span = (span.0.checked_add(reach.min(0))?, span.1.checked_add(reach.max(0))?);
+        }
+        Some(span)
     }
 
     /// What the driver can do about a condition at a tiled axis.
