@@ -182,7 +182,13 @@ fn stage(kernel: &Kernel, index: usize, machine: Machine) -> StageSchedule {
         if let Some((vecs, rows)) = short_copy(stage, &parallel, v, machine, &extent) {
             return StageSchedule { vector: Some((v, vecs)), rows: Some(rows), ..Default::default() };
         }
-        let rows = copy_rows(stage, &parallel, v, machine, &extent);
+        if !cost.smooth
+            && let Some((a, across)) = squares(stage, &parallel, machine, &extent)
+        {
+            let rows = Some((across, machine.lanes() as u32));
+            return StageSchedule { vector: Some((a, 1)), rows, ..Default::default() };
+        }
+        let rows = copy_rows(stage, &parallel, v, &extent);
         return StageSchedule { vector: Some((v, vecs)), rows, ..Default::default() };
     };
     if order == Order::Interleaved {
@@ -207,13 +213,35 @@ fn stage(kernel: &Kernel, index: usize, machine: Machine) -> StageSchedule {
     schedule
 }
 
+/// The axes of a transposed copy: that of the registers it loads, and that of those it stores, of which as many rows as
+/// lanes are turned in place.
+fn squares(
+    stage: &Stage,
+    parallel: &[AxisId],
+    machine: Machine,
+    extent: &dyn Fn(AxisId) -> i64,
+) -> Option<(AxisId, AxisId)> {
+    let lanes = machine.lanes();
+    let long = || parallel.iter().copied().filter(|&a| lanes > LANES && extent(a) >= lanes);
+    let loaded = |op: &Op, a: AxisId| match &op.inst {
+        Inst::Load { at, mask, .. } => mask.is_empty() && matches!(at.stride(a), Size::Const(0 | 1)),
+        _ => true,
+    };
+    let stored = |op: &Op, a: AxisId| match &op.inst {
+        Inst::Store { at, mask, .. } => mask.is_empty() && at.stride(a) == Size::ONE && op.dtype.bytes() == 4,
+        _ => true,
+    };
+    let along = |a: &AxisId| stage.body.iter().all(|op| loaded(op, *a));
+    let across = long().find(|&a| stage.body.iter().all(|op| stored(op, a)))?;
+    long().filter(|&a| a != across).find(along).map(|a| (a, across))
+}
+
 /// The second axis of a tile whose accesses stride along the first: the one along which they step.
 /// Each cache line is then used by several rows while it is there.
 fn copy_rows(
     stage: &Stage,
     parallel: &[AxisId],
     vector: AxisId,
-    machine: Machine,
     extent: &dyn Fn(AxisId) -> i64,
 ) -> Option<(AxisId, u32)> {
     let strided = |a: AxisId| {
@@ -227,18 +255,6 @@ fn copy_rows(
     };
     let others = parallel.iter().copied().filter(|a| *a != vector && extent(*a) > 1);
     let (_, rows) = others.map(|a| (strided(a), a)).filter(|r| r.0 > 0).max_by_key(|r| (r.0, extent(r.1)))?;
-    // As many rows as lanes are stored in registers, turned in place.
-    let lanes = machine.lanes();
-    let turned = |op: &Op| match &op.inst {
-        Inst::Store { at, mask, .. } => {
-            op.dtype.bytes() == 4 && at.stride(rows) == Size::ONE && mask.is_empty()
-        }
-        Inst::Load { at, .. } => matches!(at.stride(vector), Size::Const(0 | 1)),
-        _ => true,
-    };
-    if lanes > LANES && extent(rows) >= lanes && extent(vector) >= lanes && stage.body.iter().all(turned) {
-        return Some((rows, lanes as u32));
-    }
     let most = if stage.body.len() > 12 { COPY_ROWS / 2 } else { COPY_ROWS };
     Some((rows, balanced(extent(rows), most, 1)))
 }
@@ -345,4 +361,38 @@ fn balanced(extent: i64, most: u32, vecs: u32) -> u32 {
     let tile = |rows: i64| if rows == 0 { 0 } else { (rows * i64::from(vecs)).max(8) + i64::from(vecs) };
     let time = |rows: i64| extent / rows * tile(rows) + tile(extent % rows);
     (1..=i64::from(most)).min_by_key(|&r| (time(r), -r)).unwrap_or(1) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Machine;
+    use crate::plan::Group;
+    use crate::schedule::lower;
+    use fornax_ir::graph::text::parse;
+
+    #[test]
+    fn a_transposed_copy_loads_along_one_axis_and_stores_along_the_other() {
+        let wide = Machine { vector_bytes: 64, registers: 32, ..Machine::PORTABLE };
+        // The extents of the register's axis and of the tile's rows, and how many rows.
+        for (n, m, machine, want) in [
+            (197, 64, wide, Some((64, 197, 16))),
+            (64, 197, wide, Some((197, 64, 16))),
+            (197, 12, wide, None),
+            (197, 64, Machine::PORTABLE, None),
+        ] {
+            let text = format!(
+                "graph \"g\" {{\n  %0: f32[{n}, {m}] = input \"x\"\n  %1: f32[{m}, {n}] = permute %0 perm [1, 0]\n  \
+                 output \"y\" %1\n}}\n"
+            );
+            let graph = parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+            let kernel = lower(&graph, &Group::new(graph.outputs[0].value), machine).unwrap().kernel;
+            let stage = &kernel.schedule.stages[0];
+            let extent = |axis| kernel.axis(0, axis).extent.as_const().unwrap();
+            let found = stage.vector.zip(stage.rows).map(|(v, r)| (extent(v.0), extent(r.0), r.1));
+            match want {
+                Some(want) => assert_eq!(found, Some(want), "{n} x {m}"),
+                None => assert!(found.is_none_or(|f| f.2 != 16), "{n} x {m}: {found:?}"),
+            }
+        }
+    }
 }
