@@ -37,10 +37,13 @@ impl Points<'_, '_> {
             && plan.stage.body.iter().all(apart)
     }
 
-    /// Writes the square that begins at column `p`.
-    pub(super) fn store_across(&mut self, id: ValueId, p: u32) {
+    /// Writes the square that begins at column `p`, all of it with its first row.
+    pub(super) fn store_across(&mut self, id: ValueId, row: u32, p: u32) {
         let op = &self.plan.stage.body[id as usize];
         let Kir::Store { dst, at, value, .. } = &op.inst else { return };
+        if row > 0 {
+            return;
+        }
         let ty = self.ty(op.dtype, true);
         let mut rows: Vec<Ref> = (0..self.tile.rows).map(|r| self.value(*value, r, p, true)).collect();
         let half = rows.len() / 2;

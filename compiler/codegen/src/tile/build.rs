@@ -181,9 +181,7 @@ impl Assembly<'_, '_> {
                 }
                 match &op.inst {
                     Kir::Store { .. } if section == Section::Body && self.p.goes_across(id) => {
-                        if r == 0 {
-                            self.p.store_across(id, p);
-                        }
+                        self.p.store_across(id, r, p);
                     }
                     Kir::Store { dst, at, value, mask } if !self.p.fails(mask) => {
                         let wide = self.p.is_wide(id);
