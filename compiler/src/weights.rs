@@ -73,16 +73,17 @@ fn write_panels<const B: usize>(literal: &Literal, pack: &Pack, to: &mut [u8]) {
         };
         write_panel::<B>(literal.bytes(), to, (width, lanes, lane_stride), from);
     };
-    share_out(to, bytes, panel);
+    let all = to.len();
+    share_out(to.chunks_mut(bytes).collect(), all, panel);
 }
 
-/// Runs `panel` on all chunks of so many bytes, on several threads where there is much to write.
-fn share_out(to: &mut [u8], bytes: usize, panel: impl Fn(usize, &mut [u8]) + Sync) {
-    let threads = match to.len() {
+/// Runs `panel` on all panels with their numbers, on several threads where there are many bytes to write.
+fn share_out<P: Send>(panels: Vec<P>, bytes: usize, panel: impl Fn(usize, P) + Sync) {
+    let threads = match bytes {
         n if n < PARALLEL_BYTES => 1,
-        n => std::thread::available_parallelism().map_or(1, usize::from).min(n.div_ceil(bytes)),
+        _ => std::thread::available_parallelism().map_or(1, usize::from).min(panels.len()),
     };
-    let left = Mutex::new(to.chunks_mut(bytes).enumerate());
+    let left = Mutex::new(panels.into_iter().enumerate());
     let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = || {
         while let Some((p, to)) = next() {

@@ -27,8 +27,12 @@ pub(super) fn write(literal: &Literal, op: &WinogradWeights, to: &mut [u8]) {
     }
     let (width, rows) = (op.width as usize, op.tile as usize + 2);
     let element = literal.dtype().bytes();
-    let panel_bytes = rows * rows * channels * width * element;
-    let panel = |panel: usize, to: &mut [u8]| {
+    // The places of each panel lie apart.
+    let (bytes, count) = (channels * width * element, outputs.div_ceil(width));
+    let mut panels: Vec<Vec<&mut [u8]>> = (0..count).map(|_| Vec::with_capacity(rows * rows)).collect();
+    let all = to.len();
+    to.chunks_mut(bytes).enumerate().for_each(|(k, part)| panels[k % count].push(part));
+    let panel = |panel: usize, mut to: Vec<&mut [u8]>| {
         let read = |o: usize, c: usize, k: usize| load(literal, ((o * channels) + c) * 9 + k);
         for c in 0..channels {
             for first in (0..width).step_by(LANES) {
@@ -39,14 +43,14 @@ pub(super) fn write(literal: &Literal, op: &WinogradWeights, to: &mut [u8]) {
                 }
                 let mut result = [[0.0; LANES]; MOST.0];
                 transformed(&window, rows, &mut result);
-                for (p, values) in result[..rows * rows].iter().enumerate() {
-                    let at = ((p * channels + c) * width + first) * element;
+                for (to, values) in to.iter_mut().zip(&result[..rows * rows]) {
+                    let at = (c * width + first) * element;
                     store(literal.dtype(), &values[..lanes], &mut to[at..][..lanes * element]);
                 }
             }
         }
     };
-    share_out(to, panel_bytes, panel);
+    share_out(panels, all, panel);
 }
 
 fn load(literal: &Literal, at: usize) -> f64 {

@@ -100,7 +100,7 @@ impl Layouts<'_, '_> {
         let v = self.r.add(WinogradInput { tile, lo, tiles }, &[x]).ok()?;
         let width = panel_of(dims[0], self.machine.panel()) as i64;
         let u = self.r.add(WinogradWeights { tile, width }, &[w]).ok()?;
-        let m = self.r.add(DotGeneral { batch: vec![(0, 1)], contract: vec![(4, 2)] }, &[v, u]).ok()?;
+        let m = self.r.add(DotGeneral { batch: vec![(0, 0)], contract: vec![(4, 2)] }, &[v, u]).ok()?;
         let mut sums = self.r.ty(v).shape.clone();
         sums[4] = shape.outputs.into();
         let m = self.r.add(Reshape { shape: sums }, &[m]).ok()?;

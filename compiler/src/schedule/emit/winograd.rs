@@ -176,7 +176,7 @@ impl Emitter<'_> {
         let root = self.group.root;
         let (x, shape) = (self.graph.node(root).inputs[0], self.graph.ty(root).shape.clone());
         let ty = self.graph.ty(x).clone();
-        let index = self.open_stage(root, &[shape[0].clone(), shape[2].clone(), shape[3].clone()]);
+        let index = self.open_stage(root, &shape[1..]);
         let [panel, channel, lane] = &index[..] else { return Err(Refuse("panels have three axes")) };
         let output = panel.clone() * w.width + lane;
         let mut window = vec![];
@@ -191,11 +191,7 @@ impl Emitter<'_> {
             window.push(values);
         }
         let values = Arithmetic { e: self, dtype: ty.dtype }.both(weights_of(w.tile), &window);
-        let target = self.graph.ty(root).clone();
-        for (p, &value) in values.iter().enumerate() {
-            let at = [panel.clone(), Dim::from(p), channel.clone(), lane.clone()];
-            self.store(Place::Target(root), maps::linear(&at, &target.shape), value, target.dtype);
-        }
+        self.store_places(&index, &values);
         self.close_stage();
         Ok(())
     }

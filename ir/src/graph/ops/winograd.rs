@@ -37,8 +37,8 @@ pub struct WinogradInput {
 }
 
 /// The transformed windows `w: [O, C, 3, 3]`, in panels as wide as [`super::Pack`] makes them:
-/// `u[p, k, c, j] = (G w[p * width + j, c] G^T)[k]`, 0 beyond the last output, of shape
-/// `[ceil(O / width), (t + 2)^2, C, width]` with `t` the tile. Computed in 64 bits and rounded once.
+/// `u[k, p, c, j] = (G w[p * width + j, c] G^T)[k]`, 0 beyond the last output, of shape
+/// `[(t + 2)^2, ceil(O / width), C, width]` with `t` the tile. Computed in 64 bits and rounded once.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct WinogradWeights {
     /// Outputs of a tile along each spatial axis: 2 or 4.
@@ -130,7 +130,7 @@ impl Meaning for WinogradWeights {
             return bad_shape(OP, format!("panels must be 1 wide or more, but are {}", self.width));
         }
         let panels = (w.shape[0].clone() + (self.width - 1)).floor_div(&self.width.into());
-        cx.result(OP, w.dtype, vec![panels, places, w.shape[1].clone(), self.width.into()])
+        cx.result(OP, w.dtype, vec![places, panels, w.shape[1].clone(), self.width.into()])
     }
     fn symbolic(&self, _: &[Option<&SymValue>], _: &[&TensorType], _: &TensorType) -> Option<SymValue> {
         None

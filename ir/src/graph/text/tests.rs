@@ -51,7 +51,7 @@ pub(in super::super) fn everything() -> Graph {
     let tiles = b.add(WinogradInput { tile: 4, lo: vec![1, 0], tiles: dims(&[2, 2]) }, &[image]).unwrap();
     let windows = b.input("windows", TensorType::new(DType::F32, dims(&[8, 3, 3, 3])));
     let windows = b.add(WinogradWeights { tile: 4, width: 8 }, &[windows]).unwrap();
-    let sums = DotGeneral { batch: vec![(0, 1)], contract: vec![(4, 2)] };
+    let sums = DotGeneral { batch: vec![(0, 0)], contract: vec![(4, 2)] };
     let sums = b.add(sums, &[tiles, windows]).unwrap();
     let sums = b.reshape(sums, dims(&[36, 2, 2, 2, 8])).unwrap();
     let image = b.add(WinogradOutput { tile: 4, size: dims(&[6, 5]) }, &[sums]).unwrap();

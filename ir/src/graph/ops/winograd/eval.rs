@@ -93,14 +93,14 @@ pub(super) fn input(op: &WinogradInput, cx: &EvalCx<'_>, x: &Literal) -> Result<
 
 pub(super) fn weights(op: &WinogradWeights, cx: &EvalCx<'_>, w: &Literal) -> Result<Literal, OpError> {
     const OP: &str = "winograd_weights";
-    let [panels, places, channels, width] = cx.shape[..] else { return unshaped(OP) };
+    let [places, panels, channels, width] = cx.shape[..] else { return unshaped(OP) };
     let mut out = zeros(OP, count(OP, cx.dtype, cx.shape)?)?;
     for o in 0..(panels * width).min(w.shape()[0]) {
         for c in 0..channels {
             let window = |i: usize, j: usize| w.get_f64(((o * channels + c) * 3 + i) * 3 + j);
             let values = both_sides(matrices(op.tile).weights, &window);
             let (panel, lane) = (o / width, o % width);
-            (0..places).for_each(|p| out[((panel * places + p) * channels + c) * width + lane] = values[p]);
+            (0..places).for_each(|p| out[((p * panels + panel) * channels + c) * width + lane] = values[p]);
         }
     }
     rounded(OP, cx, out)
