@@ -38,8 +38,10 @@ pub(super) fn write(literal: &Literal, op: &WinogradWeights, to: &mut [u8]) {
             for first in (0..width).step_by(LANES) {
                 let (output, lanes) = (panel * width + first, LANES.min(width - first));
                 let mut window = [[0.0; LANES]; 9];
-                for lane in 0..lanes.min(outputs.saturating_sub(output)) {
-                    (0..9).for_each(|k| window[k][lane] = read(output + lane, c, k));
+                let present = lanes.min(outputs.saturating_sub(output));
+                for (k, values) in window.iter_mut().enumerate() {
+                    let values = values[..present].iter_mut().enumerate();
+                    values.for_each(|(lane, v)| *v = read(output + lane, c, k));
                 }
                 let mut result = [[0.0; LANES]; MOST.0];
                 transformed(&window, rows, &mut result);
