@@ -160,7 +160,7 @@ impl CallFacts {
         CallFacts {
             label: call.label.clone(),
             bytes: call.bytes.clone(),
-            operations: operations(&program.kernels[call.kernel as usize], &call.scalars),
+            operations: operations(&program.kernels[call.kernel], &call.scalars),
             work: call.work.clone(),
         }
     }
