@@ -186,6 +186,9 @@ impl Emission<'_> {
         if let [one] = lanes {
             return self.same(v, *one);
         }
+        if ty.dtype == DType::Bool {
+            return self.pack_bools(v, lanes);
+        }
         let width = ty.dtype.bytes();
         if self.class(v) != Class::Wide || width < 4 {
             return self.asm.refuse(format!("no packing of {}", ty.dtype));
@@ -207,6 +210,36 @@ impl Emission<'_> {
             }
         }
         let to = self.result(v, true);
+        let mem = self.at(self.stage);
+        self.asm.vec((codes::LOAD, self.form(Class::Wide)), to, None, Source::Mem(mem), None, None);
+    }
+
+    /// The bits of a mask register, the last lane first; else all bits of each lane.
+    fn pack_bools(&mut self, v: ValueId, lanes: &[ValueId]) {
+        let to = self.result(v, true);
+        let [rax, bits] = SCRATCH;
+        if self.class(v) == Class::Mask {
+            self.asm.ri(Code::Mov_rm64_imm32, bits, 0);
+            for &lane in lanes.iter().rev() {
+                let word = self.word(lane);
+                self.asm.rr(Code::Add_r64_rm64, bits, bits);
+                self.asm.rm(Code::Mov_r64_rm64, rax, word);
+                self.asm.rr(Code::Or_r64_rm64, bits, rax);
+            }
+            return self.asm.rr(Code::VEX_Kmovq_kr_r64, to, bits);
+        }
+        let width = self.f.bytes / lanes.len();
+        for (k, &lane) in lanes.iter().enumerate() {
+            let word = self.word(lane);
+            self.asm.rm(Code::Mov_r64_rm64, rax, word);
+            self.asm.ri(Code::Mov_rm64_imm32, bits, 0);
+            self.asm.rr(Code::Sub_r64_rm64, bits, rax);
+            let mem = self.at(self.stage + (k * width) as i32);
+            match width {
+                4 => self.asm.mr(Code::Mov_rm32_r32, mem, Register::ECX),
+                _ => self.asm.mr(Code::Mov_rm64_r64, mem, bits),
+            }
+        }
         let mem = self.at(self.stage);
         self.asm.vec((codes::LOAD, self.form(Class::Wide)), to, None, Source::Mem(mem), None, None);
     }

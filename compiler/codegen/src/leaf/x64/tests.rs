@@ -297,6 +297,26 @@ fn horizontals_lanes_and_packs() {
         );
         check_one(&text, 64, &[], f);
     }
+    // Lanes of a mask, of registers of either width.
+    for f in SETS {
+        for (d, lanes) in [(DType::F32, f.bytes / 4), (DType::F64, f.bytes / 8)] {
+            let (mask, bytes) = (if d == DType::F32 { "@m4" } else { "@m8" }, d.bytes());
+            let tests: String = (0..lanes)
+                .map(|k| {
+                    let (a, b, c) = (3 * k, 3 * k + 1, 3 * k + 2);
+                    let at = bytes * k;
+                    format!(" %{a} = load {d} [p0 + {at}]\n %{b} = load {d} [p1 + {at}]\n %{c} = lt bool %{a}, %{b}\n")
+                })
+                .collect();
+            let list: Vec<String> = (0..lanes).map(|k| format!("%{}", 3 * k + 2)).collect();
+            let [x, y, m, r] = [0, 1, 2, 3].map(|k| 3 * lanes + k);
+            let text = format!(
+                "leaf {{\n ptr p0: {d}\n ptr p1: {d}\n ptr p2: {d}\n init {{\n{tests} %{x} = load @{d} [p0]\n %{y} = load @{d} [p1]\n %{m} = pack {mask} {}\n %{r} = select @{d} %{m}, %{x}, %{y}\n store @{d} [p2], %{r}\n }}\n}}",
+                list.join(", ")
+            );
+            check_one(&text, 64, &[], f);
+        }
+    }
 }
 
 #[test]
