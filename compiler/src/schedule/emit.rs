@@ -105,7 +105,7 @@ impl Emitter<'_> {
     }
 
     fn outer_index(&self) -> Vec<Dim> {
-        self.kernel.outer.iter().map(|a| Dim::axis(a.id)).collect()
+        self.kernel.outer.iter().map(at).collect()
     }
 
     /// Opens a stage over the axes of `shape` behind the outer ones and returns the full index.
@@ -119,7 +119,7 @@ impl Emitter<'_> {
         let mut index = self.outer_index();
         for d in &shape[index.len()..] {
             let axis = self.new_axis(d, AxisKind::Parallel);
-            index.push(Dim::axis(axis.id));
+            index.push(at(&axis));
             self.stage.axes.push(axis);
         }
         index
@@ -653,6 +653,11 @@ impl Emitter<'_> {
         let val = self.value(x, &at, &bounds)?;
         Ok((w.op, Order::Chain, val, bounds))
     }
+}
+
+/// The index along an axis: 0 where it has one point, so that all ways to it have the same index.
+fn at(axis: &DraftAxis) -> Dim {
+    if axis.extent.is_const(1) { Dim::constant(0) } else { Dim::axis(axis.id) }
 }
 
 type Contraction = (fornax_ir::scalar::ReduceOp, Order, Val, Bounds);
