@@ -3,7 +3,7 @@
 use super::{Group, Plan, is_stored, producer, storage};
 use crate::Machine;
 use crate::schedule::lower;
-use fornax_ir::graph::{Graph, ValueId};
+use fornax_ir::graph::{Graph, Op, ValueId};
 use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -31,6 +31,32 @@ impl Group {
         group.also.extend(first.stored());
         group.also.sort();
         group.also.dedup();
+        Some(group)
+    }
+
+    /// As [`Group::merged`] for a first kernel that reduces the rows of the second, whether that loads the results or the
+    /// same rows: it becomes a stage of each row, which is then read from memory once. `None` where the rows differ.
+    pub fn merged_in_rows(&self, other: &Group, graph: &Graph) -> Option<Group> {
+        let (first, last) = if self.root < other.root { (self, other) } else { (other, self) };
+        let reduces = |v: &ValueId| matches!(graph.node(*v).op, Op::Reduce(_));
+        let outer = graph.ty(first.root).rank();
+        let same_rows = |g: &Group| g.locals.is_empty() || g.outer == outer;
+        if first.copy_to.is_some()
+            || last.copy_to.is_some()
+            || !first.also.is_empty()
+            || !first.members.iter().chain([&first.root]).any(reduces)
+            || !(same_rows(first) && same_rows(last))
+        {
+            return None;
+        }
+        let mut group = Group { outer, ..last.clone() };
+        group.members.extend(&first.members);
+        group.locals.extend(first.locals.iter().filter(|v| !last.locals.contains(v)));
+        group.locals.push(first.root);
+        group.locals.sort();
+        group.members.retain(|v| !group.locals.contains(v));
+        group.also.push(first.root);
+        group.also.sort();
         Some(group)
     }
 

@@ -256,11 +256,11 @@ impl<'g> Search<'g> {
         for u in self.partners(k) {
             let Some(other) = &self.kernels[u] else { continue };
             let before = cost + other.cost;
-            let Some(both) = group.merged(&other.group) else { continue };
+            let ways = [group.merged(&other.group), group.merged_in_rows(&other.group, self.graph)];
             if self.feeds_around(k, u) || self.feeds_around(u, k) {
                 continue;
             }
-            let Some(new) = self.trial(both) else { continue };
+            let Some(new) = ways.into_iter().flatten().find_map(|both| self.trial(both)) else { continue };
             if Self::pays(before, new.cost) {
                 self.remove(k);
                 self.remove(u);
@@ -465,6 +465,16 @@ mod tests {
         for (last, bound) in [(1, 1), (2, 2), (3, 7), (7, 7), (9, 9), (11, 30), (40, 40)] {
             assert_eq!(search.bound(v(last)).index(), bound, "{last}");
         }
+    }
+
+    #[test]
+    fn the_mean_of_rows_and_their_variance_read_them_once() {
+        let text = "graph \"s\" {\n  %0: f32[640, 1000] = input \"x\"\n  %1: f32[640] = reduce %0 by sum axes [1]\n  \
+                    %2: f32[640, 1000] = broadcast %1 shape [640, 1000] axes [0]\n  %3: f32[640, 1000] = sub %0, %2\n  \
+                    %4: f32[640, 1000] = mul %3, %3\n  %5: f32[640] = reduce %4 by sum axes [1]\n  \
+                    output \"a\" %1\n  output \"b\" %5\n}\n";
+        let (m, before, after) = moves(text);
+        assert_eq!((m.merges, before, after), (1, 2, 1));
     }
 
     #[test]
