@@ -111,6 +111,32 @@ fn comparisons_selections_and_multiply_adds() {
 }
 
 #[test]
+fn powers_of_two_scale_down_to_denormals() {
+    let mut rng = Rng::new(26);
+    for (dtype, most) in [(DType::F32, 254.0), (DType::F64, 2046.0)] {
+        for step in [1.0, 7.0, most / 200.0] {
+            // Significands in 1/4 to 4 of both signs, and every so many exponents.
+            run(&mut rng, dtype, |b, x, _| {
+                let i = b.push(Inst::Axis(0), DType::I64);
+                let i = b.cast(i, dtype);
+                let k = |b: &mut Body, v: f64| b.scalar(fornax_ir::scalar::Scalar::from_f64(dtype, v));
+                let (step, middle, least) = (k(b, step), k(b, 22.0), k(b, -most));
+                let from = b.bin(BinaryOp::Sub, i, middle);
+                let n = b.bin(BinaryOp::Mul, from, step);
+                let n = b.un(UnaryOp::Round, n);
+                let down = b.bin(BinaryOp::Max, n, least);
+                let (low, high) = (k(b, 0.25), k(b, 4.0));
+                let a = b.un(UnaryOp::Abs, x);
+                let a = b.bin(BinaryOp::Max, a, low);
+                let a = b.bin(BinaryOp::Min, a, high);
+                let minus = b.un(UnaryOp::Neg, a);
+                vec![b.push(Inst::Scale(a, down), dtype), b.push(Inst::Scale(minus, down), dtype)]
+            });
+        }
+    }
+}
+
+#[test]
 fn conversions_between_all_dtypes() {
     let mut rng = Rng::new(24);
     for from in DTYPES {

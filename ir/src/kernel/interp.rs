@@ -370,6 +370,7 @@ pub fn pure(op: &Op, value: impl Fn(ValueId) -> Scalar, fused: bool) -> Scalar {
         Inst::Cast(a) => eval::cast(value(a), op.dtype),
         Inst::Bitcast(a) => eval::bitcast(value(a), op.dtype),
         Inst::Fma(a, b, c) => eval::fma(value(a), value(b), value(c), fused),
+        Inst::Scale(a, n) => eval::scale(value(a), value(n)),
         _ => panic!("{:?} depends on memory or loops", op.inst),
     }
 }

@@ -3,7 +3,7 @@
 //! [`expand`] rewrites a kernel so that code generation needs
 //! - of unary operators Neg, Abs, Not, Sqrt, IsNan;
 //! - of binary ones Add, Sub, Mul, Div, Min, Max, And, Or, Xor, Shl, Shr;
-//! - Fma of f32 and f64, Compare, Select, Cast, Bitcast;
+//! - Fma and Scale of f32 and f64, Compare, Select, Cast, Bitcast;
 //! - no f16 and no bf16: their buffers, locals and values are the bits as u16, they widen to f32 and
 //!   round back in integer arithmetic. Their accumulations become ones of f32, rounded at the end.
 //!
@@ -167,6 +167,10 @@ impl Rewrite<'_> {
                 let (a, b, c) = (self.value(*a), self.value(*b), self.value(*c));
                 let v = self.e.fma(a, b, c);
                 self.finish(v, d)
+            }
+            Inst::Scale(a, n) => {
+                let (a, n) = (self.value(*a), self.value(*n));
+                self.e.power_of_two(a, n)
             }
             Inst::Accumulate { op, order, value, mask } => {
                 let (value, mask) = (self.value(*value), self.mask(mask));

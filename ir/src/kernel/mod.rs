@@ -177,6 +177,9 @@ pub enum Inst {
     Bitcast(ValueId),
     /// `a * b + c`, one rounding where the target has a fused multiply-add, else two.
     Fma(ValueId, ValueId, ValueId),
+    /// `a * 2^n` of f32 or f64, rounded once, denormal results included: for NaN, and for a magnitude of a between 1/4 and 4
+    /// and an integral n (a float) of at most twice the format's largest exponent. Other operands give any number.
+    Scale(ValueId, ValueId),
     /// Combines `value` over the stage's reduce axes, points where the mask is false left out.
     Accumulate {
         /// How two elements combine, from [`Scalar::identity`].
@@ -359,7 +362,7 @@ impl Inst {
             }
             Inst::InRange(m) => mask(m, &mut f),
             Inst::Unary(_, a) | Inst::Cast(a) | Inst::Bitcast(a) | Inst::Raise { cond: a, .. } => f(*a),
-            Inst::Binary(_, a, b) | Inst::Compare(_, a, b) => {
+            Inst::Binary(_, a, b) | Inst::Compare(_, a, b) | Inst::Scale(a, b) => {
                 f(*a);
                 f(*b);
             }

@@ -92,6 +92,7 @@ impl fmt::Display for Op {
             Inst::Select(c, a, b) => write!(f, "select {d} %{c}, %{a}, %{b}"),
             Inst::Cast(a) => write!(f, "cast {d} %{a}"),
             Inst::Bitcast(a) => write!(f, "bitcast {d} %{a}"),
+            Inst::Scale(a, n) => write!(f, "scale {d} %{a}, %{n}"),
             Inst::Fma(a, b, c) => write!(f, "fma {d} %{a}, %{b}, %{c}"),
             Inst::Accumulate { op, order, value, mask } => {
                 write!(f, "accumulate {d} {op} {order} %{value}{}", If(mask))
@@ -369,6 +370,7 @@ fn operation(line: &mut Line<'_>, name: &str, dtype: DType) -> Result<Inst, Text
         "select" => line.three_values().map(|(c, a, b)| Inst::Select(c, a, b))?,
         "cast" => Inst::Cast(line.value()?),
         "bitcast" => Inst::Bitcast(line.value()?),
+        "scale" => line.two_values().map(|(a, n)| Inst::Scale(a, n))?,
         "fma" => line.three_values().map(|(a, b, c)| Inst::Fma(a, b, c))?,
         "accumulate" => {
             let op = line.parse("sum, prod, max or min", ReduceOp::from_name)?;

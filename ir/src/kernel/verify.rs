@@ -325,6 +325,10 @@ impl Check<'_> {
                 self.expect(*b, d)?;
                 self.expect(*c, d).map(|()| d)?
             }
+            Inst::Scale(a, n) => {
+                let d = defined(self.operand(*a)?, "scale", eval::scale_accepts)?;
+                self.expect(*n, d).map(|()| d)?
+            }
             Inst::Accumulate { op: o, value, mask, .. } => {
                 self.mask(mask)?;
                 defined(self.operand(*value)?, o.name(), |d| eval::reduce_accepts(*o, d))?

@@ -278,6 +278,7 @@ impl Run<'_, '_> {
             Inst::Select(c, a, b) => each(&|l| arg(if arg(*c, l).bits != 0 { *a } else { *b }, l)),
             Inst::Cast(a) => each(&|l| eval::cast(arg(*a, l), d)),
             Inst::Bitcast(a) => each(&|l| eval::bitcast(arg(*a, l), d)),
+            Inst::Scale(a, n) => each(&|l| eval::scale(arg(*a, l), arg(*n, l))),
             Inst::Fma(a, b, c) => each(&|l| eval::fma(arg(*a, l), arg(*b, l), arg(*c, l), self.fused)),
             Inst::Horizontal(o, a) => {
                 let mut all = self.values[*a as usize].clone();

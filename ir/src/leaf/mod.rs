@@ -93,6 +93,8 @@ pub enum Inst {
     Bitcast(ValueId),
     /// Lane by lane `a * b + c`; fused where the target can.
     Fma(ValueId, ValueId, ValueId),
+    /// Lane by lane `a * 2^n`; as in KIR.
+    Scale(ValueId, ValueId),
     /// All lanes combined to one: lane l with l + n/2, then n/4, .. (n lanes).
     Horizontal(ReduceOp, ValueId),
     /// Writes all lanes to neighbouring elements. No result.

@@ -79,6 +79,7 @@ impl fmt::Display for Op {
             Inst::Select(c, a, b) => write!(f, "select {t} %{c}, %{a}, %{b}"),
             Inst::Cast(a) => write!(f, "cast {t} %{a}"),
             Inst::Bitcast(a) => write!(f, "bitcast {t} %{a}"),
+            Inst::Scale(a, n) => write!(f, "scale {t} %{a}, %{n}"),
             Inst::Fma(a, b, c) => write!(f, "fma {t} %{a}, %{b}, %{c}"),
             Inst::Horizontal(o, a) => write!(f, "horizontal {t} {o} %{a}"),
             Inst::Store(at, v) => write!(f, "store {t} {at}, %{v}"),
@@ -313,6 +314,7 @@ fn operation(line: &mut Line<'_>, name: &str, ty: Type) -> Result<Inst, TextErro
         "select" => line.three_values().map(|(c, a, b)| Inst::Select(c, a, b))?,
         "cast" => Inst::Cast(line.value()?),
         "bitcast" => Inst::Bitcast(line.value()?),
+        "scale" => line.two_values().map(|(a, n)| Inst::Scale(a, n))?,
         "fma" => line.three_values().map(|(a, b, c)| Inst::Fma(a, b, c))?,
         "horizontal" => {
             let op = line.parse("sum, prod, max or min", ReduceOp::from_name)?;

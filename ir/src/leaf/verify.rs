@@ -373,6 +373,10 @@ impl Check<'_> {
                 self.expect(*b, now, ty)?;
                 self.expect(*c, now, ty).map(|()| ty)?
             }
+            Inst::Scale(a, n) => {
+                let ty = defined(self.operand(*a, now)?, "scale", eval::scale_accepts)?;
+                self.expect(*n, now, ty).map(|()| ty)?
+            }
             Inst::Horizontal(o, a) => {
                 let ty = defined(self.operand(*a, now)?, o.name(), |d| eval::reduce_accepts(*o, d))?;
                 Type::scalar(ty.dtype)

@@ -190,6 +190,24 @@ pub fn fma(a: Scalar, b: Scalar, c: Scalar, fused: bool) -> Scalar {
     }
 }
 
+/// `a * 2^n` of floats, rounded once where [`crate::kernel::Inst::Scale`] says so.
+///
+/// # Panics
+/// If the dtypes differ or are not f32 or f64.
+pub fn scale(a: Scalar, n: Scalar) -> Scalar {
+    assert!(scale_accepts(a.dtype) && a.dtype == n.dtype, "scale of {} by {}", a.dtype, n.dtype);
+    let n = n.as_f64();
+    let half = (n / 2.0).floor();
+    // Each factor is a normal number; in f64 the product of an f32 is exact.
+    let value = a.as_f64() * half.exp2() * (n - half).exp2();
+    if a.dtype == DType::F64 { Scalar::f64(value) } else { Scalar::f32(value as f32) }
+}
+
+/// The dtypes of [`scale`].
+pub fn scale_accepts(d: DType) -> bool {
+    matches!(d, DType::F32 | DType::F64)
+}
+
 /// One step of a reduction.
 ///
 /// # Panics

@@ -15,6 +15,7 @@ use cranelift_codegen::ir::Value;
 use cranelift_frontend::FunctionBuilder;
 use fornax_ir::dtype::DType;
 use fornax_ir::leaf::{Inst, Leaf, ValueId};
+use fornax_ir::scalar::Scalar;
 
 /// One use of a leaf in a driver.
 pub struct LeafCall<'a> {
@@ -85,6 +86,13 @@ pub fn emitter(target: &Target, leaf: crate::target::Leaf) -> Box<dyn LeafEmitte
     }
 }
 
+/// The stored bits of a float's significand, and the number of that type which, added to an integer n, leaves n and two
+/// biases in the low bits.
+pub(crate) fn scale_shift(dtype: DType) -> (i64, Scalar) {
+    let (mantissa, bias) = if dtype == DType::F64 { (52, 1023) } else { (23, 127) };
+    (mantissa, Scalar::from_f64(dtype, 1.5 * (1u64 << mantissa) as f64 + 2.0 * f64::from(bias)))
+}
+
 /// Calls `f` on every operand of a leaf's instruction.
 pub(crate) fn for_each_operand(inst: &Inst, mut f: impl FnMut(ValueId)) {
     match inst {
@@ -102,7 +110,7 @@ pub(crate) fn for_each_operand(inst: &Inst, mut f: impl FnMut(ValueId)) {
         | Inst::Horizontal(_, a)
         | Inst::If(a, _)
         | Inst::Raise(a, _) => f(*a),
-        Inst::Binary(_, a, b) | Inst::Compare(_, a, b) | Inst::Interleave(a, b, _) => {
+        Inst::Binary(_, a, b) | Inst::Compare(_, a, b) | Inst::Scale(a, b) | Inst::Interleave(a, b, _) => {
             [*a, *b].into_iter().for_each(f)
         }
         Inst::Select(a, b, c) | Inst::Fma(a, b, c) => [*a, *b, *c].into_iter().for_each(f),

@@ -132,7 +132,7 @@ fn map_operands(inst: &mut Inst, f: impl Fn(u32) -> u32) {
         | Inst::Horizontal(_, a)
         | Inst::If(a, _)
         | Inst::Raise(a, _) => *a = f(*a),
-        Inst::Binary(_, a, b) | Inst::Compare(_, a, b) | Inst::Interleave(a, b, _) => {
+        Inst::Binary(_, a, b) | Inst::Compare(_, a, b) | Inst::Scale(a, b) | Inst::Interleave(a, b, _) => {
             (*a, *b) = (f(*a), f(*b))
         }
         Inst::Select(a, b, c) | Inst::Fma(a, b, c) => (*a, *b, *c) = (f(*a), f(*b), f(*c)),

@@ -237,6 +237,7 @@ impl<'p, 'k> Points<'p, 'k> {
             Kir::Fma(a, b, c) => {
                 Inst::Fma(self.value(*a, r, p, wide), self.value(*b, r, p, wide), self.value(*c, r, p, wide))
             }
+            Kir::Scale(a, n) => Inst::Scale(self.value(*a, r, p, wide), self.value(*n, r, p, wide)),
             Kir::Cast(a) => Inst::Cast(self.value(*a, r, p, wide)),
             Kir::Bitcast(a) => Inst::Bitcast(self.value(*a, r, p, wide)),
             Kir::Accumulate { .. } => return self.results[&(id, r, p)],

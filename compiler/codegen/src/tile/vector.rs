@@ -222,6 +222,7 @@ impl StagePlan<'_> {
             Inst::Select(..) => Lir::Select(arg(0), arg(1), arg(2)),
             Inst::Cast(_) => Lir::Cast(arg(0)),
             Inst::Bitcast(_) => Lir::Bitcast(arg(0)),
+            Inst::Scale(..) => Lir::Scale(arg(0), arg(1)),
             Inst::Fma(..) => Lir::Fma(arg(0), arg(1), arg(2)),
             Inst::Accumulate { op: reduce, .. } => {
                 Lir::Binary(super::build::combiner(*reduce, op.dtype), arg(0), arg(0))

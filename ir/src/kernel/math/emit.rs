@@ -40,6 +40,10 @@ impl Format {
     pub(super) fn magic(self) -> f64 {
         1.5 * (1u64 << self.mantissa) as f64
     }
+    /// As [`Format::magic`], with the bias in the low bits as well: their sum is the exponent of that power of two.
+    pub(super) fn exponent_magic(self) -> f64 {
+        self.magic() + self.bias as f64
+    }
     pub(super) fn sign_bit(self) -> u64 {
         1 << (self.float.bytes() * 8 - 1)
     }
@@ -116,6 +120,10 @@ impl Emit {
     /// `a * b + c`.
     pub(super) fn fma(&mut self, a: ValueId, b: ValueId, c: ValueId) -> ValueId {
         self.pure(Inst::Fma(a, b, c), self.dtype(a))
+    }
+    /// `a * 2^n`.
+    pub(super) fn power_of_two(&mut self, a: ValueId, n: ValueId) -> ValueId {
+        self.pure(Inst::Scale(a, n), self.dtype(a))
     }
     pub(super) fn neg(&mut self, a: ValueId) -> ValueId {
         self.unary(UnaryOp::Neg, a)

@@ -102,11 +102,10 @@ pub(super) fn erf(e: &mut Emit, x: ValueId) -> ValueId {
 fn complement(e: &mut Emit, t: ValueId) -> ValueId {
     let f = Format::of(e.dtype(t));
     let log = e.poly(t, &L32);
-    let shifted = e.offset(log, f.magic());
-    let n = e.offset(shifted, -f.magic());
+    let shifted = e.offset(log, f.exponent_magic());
+    let n = e.offset(shifted, -f.exponent_magic());
     let r = e.sub(log, n);
     let value = e.poly(r, &E32);
-    let bits = e.as_uint(shifted);
-    let scale = power(e, f, bits);
+    let scale = power(e, f, shifted);
     e.mul(value, scale)
 }

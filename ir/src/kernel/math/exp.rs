@@ -41,17 +41,17 @@ pub(super) fn ln2(format: Format) -> (f64, f64) {
 
 /// An argument of the exponential function, reduced.
 struct Reduced {
-    /// The bits of `n + 1.5 * 2^mantissa`.
+    /// n with [`Format::exponent_magic`] added.
     shifted: ValueId,
-    /// `e^r - 1`.
-    expm1: ValueId,
+    n: ValueId,
+    r: ValueId,
 }
 
 /// Reduces `x + low`, |x| within the clamps of [`exp`]; `low` is a small correction.
 fn reduce(e: &mut Emit, x: ValueId, low: Option<ValueId>) -> Reduced {
     let f = Format::of(e.dtype(x));
     let (hi, lo) = ln2(f);
-    let magic = e.num(f.float, f.magic());
+    let magic = e.num(f.float, f.exponent_magic());
     let log2e = e.num(f.float, LOG2_E);
     let shifted = e.fma(x, log2e, magic);
     let n = e.sub(shifted, magic);
@@ -61,55 +61,62 @@ fn reduce(e: &mut Emit, x: ValueId, low: Option<ValueId>) -> Reduced {
         r = e.add(r, low);
     }
     let r = e.fma(n, lo, r);
+    Reduced { shifted, n, r }
+}
+
+/// `Q(r)`.
+fn quotient(e: &mut Emit, r: ValueId) -> ValueId {
+    let double = Format::of(e.dtype(r)).double();
+    e.poly(r, if double { &Q64 } else { &Q32 })
+}
+
+/// `e^r - 1`.
+fn less_one(e: &mut Emit, r: ValueId) -> ValueId {
+    let q = quotient(e, r);
     let square = e.mul(r, r);
-    let q = e.poly(r, if f.double() { &Q64 } else { &Q32 });
-    let expm1 = e.fma(square, q, r);
-    Reduced { shifted: e.as_uint(shifted), expm1 }
+    e.fma(square, q, r)
 }
 
-/// `n + offset` as an unsigned integer, from the bits of the shifted n.
-fn integer(e: &mut Emit, f: Format, shifted: ValueId, offset: i64) -> ValueId {
-    let origin = e.bits(f.int, f.bits(f.magic()) - offset as u64);
-    e.sub(shifted, origin)
+/// `e^r`: in f32, where 1 is large beside what is added, by Horner's rule to the end.
+fn power_of_e(e: &mut Emit, r: ValueId) -> ValueId {
+    let one = e.num(e.dtype(r), 1.0);
+    if Format::of(e.dtype(r)).double() {
+        let less = less_one(e, r);
+        return e.add(less, one);
+    }
+    let q = quotient(e, r);
+    let slope = e.fma(q, r, one);
+    e.fma(slope, r, one)
 }
 
-/// 2^n in one step, for n in the normal range.
+/// 2^n in one step, for n in the normal range, from n with [`Format::exponent_magic`] added.
 pub(super) fn power(e: &mut Emit, f: Format, shifted: ValueId) -> ValueId {
-    let exponent = integer(e, f, shifted, f.bias);
-    let bits = e.shl(exponent, f.mantissa);
+    let bits = e.as_uint(shifted);
+    let bits = e.shl(bits, f.mantissa);
     e.as_float(bits)
 }
 
-/// e^x. Largest error 1.1 ULP (denormal results included: the power of two is applied in two steps).
+/// e^x. Largest error 1.1 ULP, denormal results included.
 pub(super) fn exp(e: &mut Emit, x: ValueId) -> ValueId {
     exp_sum(e, x, None)
 }
 
 /// `e^(x + low)` for a `low` below about 1e-10 of 1.
 pub(super) fn exp_sum(e: &mut Emit, x: ValueId, low: Option<ValueId>) -> ValueId {
-    let f = Format::of(e.dtype(x));
-    let (least, most) = if f.double() { (-746.0, 710.0) } else { (-104.0, 89.0) };
+    let (least, most) = if Format::of(e.dtype(x)).double() { (-746.0, 710.0) } else { (-104.0, 89.0) };
     let x = e.at_most(x, most);
     let x = e.at_least(x, least);
-    let Reduced { shifted, expm1 } = reduce(e, x, low);
-    let value = e.offset(expm1, 1.0);
-    // Two factors, each of about half the exponent: their biased exponents add up to n and two biases.
-    let both = integer(e, f, shifted, 2 * f.bias);
-    let half = e.shr(both, 1);
-    let rest = e.sub(both, half);
-    [half, rest].into_iter().fold(value, |value, exponent| {
-        let bits = e.shl(exponent, f.mantissa);
-        let factor = e.as_float(bits);
-        e.mul(value, factor)
-    })
+    let Reduced { n, r, .. } = reduce(e, x, low);
+    let value = power_of_e(e, r);
+    e.power_of_two(value, n)
 }
 
 /// `e^-x` for x in 0 to 85, in one step.
 pub(super) fn exp_neg(e: &mut Emit, x: ValueId) -> ValueId {
     let f = Format::of(e.dtype(x));
     let x = e.neg(x);
-    let Reduced { shifted, expm1 } = reduce(e, x, None);
-    let value = e.offset(expm1, 1.0);
+    let Reduced { shifted, r, .. } = reduce(e, x, None);
+    let value = power_of_e(e, r);
     let scale = power(e, f, shifted);
     e.mul(value, scale)
 }
@@ -122,7 +129,8 @@ pub(super) fn tanh(e: &mut Emit, x: ValueId) -> ValueId {
     // tanh rounds to 1 from there on.
     let a = e.at_most(a, if f.double() { 20.0 } else { 10.0 });
     let twice = e.add(a, a);
-    let Reduced { shifted, expm1 } = reduce(e, twice, None);
+    let Reduced { shifted, r, .. } = reduce(e, twice, None);
+    let expm1 = less_one(e, r);
     let scale = power(e, f, shifted);
     let less = e.offset(scale, -1.0);
     let t = e.fma(scale, expm1, less);

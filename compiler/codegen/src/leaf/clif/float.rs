@@ -1,6 +1,8 @@
 //! Floats.
 
+use super::ops::{bitcast, constant};
 use super::{Emission, clif_type};
+use crate::leaf::scale_shift;
 use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_frontend::FunctionBuilder;
@@ -57,6 +59,22 @@ impl Emission<'_> {
         let cc = if max { FloatCC::LessThanOrEqual } else { FloatCC::GreaterThanOrEqual };
         let replaced = b.ins().fcmp(cc, a, c);
         self.select(b, replaced, c, a, ty)
+    }
+
+    /// `a * 2^n` in two steps, each with a normal number of about half the exponent: their biased exponents add up to n and
+    /// two biases, which stand in the low bits of n added to a large number.
+    pub(super) fn scale(&self, b: &mut FunctionBuilder<'_>, a: Value, n: Value, ty: Type) -> Value {
+        let (clif, (mantissa, shift)) = (clif_type(ty), scale_shift(ty.dtype));
+        let shift = constant(b, shift, ty);
+        let shifted = b.ins().fadd(n, shift);
+        let both = bitcast(b, clif.as_int(), shifted);
+        let half = b.ins().ushr_imm_u(both, 1);
+        let rest = b.ins().isub(both, half);
+        [half, rest].into_iter().fold(a, |value, exponent| {
+            let bits = b.ins().ishl_imm_u(exponent, mantissa);
+            let factor = bitcast(b, clif, bits);
+            b.ins().fmul(value, factor)
+        })
     }
 
     /// `x * y + z`, one rounding where the target has the instruction, else two.

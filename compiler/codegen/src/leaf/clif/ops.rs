@@ -47,6 +47,7 @@ impl Emission<'_> {
                 let (x, y, z) = (self.factor(b, x), self.factor(b, y), self.get(*z));
                 self.fma(b, [x, y, z], ty)
             }
+            Inst::Scale(a, n) => self.scale(b, self.get(*a), self.get(*n), ty),
             Inst::Horizontal(reduce, a) => self.horizontal(b, *reduce, self.get(*a), ty_of(self, *a)),
             Inst::LoadIf(cond, addr) => self.load_if(b, *cond, addr, ty),
             Inst::Store(addr, value) => {

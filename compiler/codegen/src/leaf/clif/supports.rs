@@ -103,7 +103,7 @@ fn vector(op: &Op, ty: &impl Fn(ValueId) -> Type, is_const: &impl Fn(ValueId) ->
             }
         }
         Inst::Bitcast(a) => wide(ty(*a).dtype) && wide(d),
-        Inst::Fma(..) => d.is_float(),
+        Inst::Fma(..) | Inst::Scale(..) => d.is_float(),
         Inst::Horizontal(..) => true,
         _ => true,
     }

@@ -128,6 +128,39 @@ impl Emission<'_> {
         self.asm.vec((row, self.form(class)), to, Some(first), last, None, None);
     }
 
+    /// `a * 2^n`: one instruction of AVX-512, else two products as in [`crate::leaf::scale_shift`].
+    pub fn scale(&mut self, v: ValueId, a: ValueId, n: ValueId) {
+        let (class, dtype) = (self.class(v), self.values.types[v as usize].dtype);
+        let form = self.form(class);
+        let (value, exponent) = (self.reg(a), self.reg(n));
+        if self.f.wide {
+            let row = self.by_width(v, codes::SCALEFPS, codes::SCALEFPD);
+            let to = self.result(v, false);
+            return self.asm.vec((row, form), to, Some(value), Source::Reg(exponent), None, None);
+        }
+        let (mantissa, shift) = crate::leaf::scale_shift(dtype);
+        let (both, half) = (self.temp(class), self.temp(class));
+        let (add, multiply, subtract) = (
+            self.by_width(v, codes::ADDPS, codes::ADDPD),
+            self.by_width(v, codes::MULPS, codes::MULPD),
+            self.by_width(v, codes::PSUBD, codes::PSUBQ),
+        );
+        let (left, right) =
+            (self.by_width(v, codes::PSLLVD, codes::PSLLVQ), self.by_width(v, codes::PSRLVD, codes::PSRLVQ));
+        let number = self.bits(dtype, shift.bits);
+        self.asm.vec((add, form), both, Some(exponent), number, None, None);
+        let one = self.bits(dtype, 1);
+        self.asm.vec((right, form), half, Some(both), one, None, None);
+        self.asm.vec((subtract, form), both, Some(both), Source::Reg(half), None, None);
+        let count = self.bits(dtype, mantissa as u64);
+        self.asm.vec((left, form), half, Some(half), count, None, None);
+        let count = self.bits(dtype, mantissa as u64);
+        self.asm.vec((left, form), both, Some(both), count, None, None);
+        self.asm.vec((multiply, form), half, Some(value), Source::Reg(half), None, None);
+        let to = self.result(v, false);
+        self.asm.vec((multiply, form), to, Some(half), Source::Reg(both), None, None);
+    }
+
     /// `to = a op b` in registers; `to` may be `a`.
     pub fn arithmetic(
         &mut self,

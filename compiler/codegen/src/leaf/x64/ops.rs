@@ -41,6 +41,7 @@ impl Emission<'_> {
             Inst::Compare(o, a, b) => self.compare(v, *o, *a, *b),
             Inst::Select(c, a, b) => self.select(v, *c, *a, *b),
             Inst::Cast(a) => self.cast(v, *a, ty),
+            Inst::Scale(a, n) => self.scale(v, *a, *n),
             Inst::Fma(a, b, c) => self.fma(v, [*a, *b, *c]),
         }
     }
