@@ -38,7 +38,7 @@ const RUNS: usize = 5;
 struct Line {
     model: String,
     operators: String,
-    calls: usize,
+    calls: u64,
     /// Of one call.
     operations: u64,
     bytes: u64,
@@ -64,23 +64,24 @@ fn measure(path: &Path) -> Result<Vec<KernelTime>, Box<dyn std::error::Error>> {
 
 fn lines(model: &str, kernels: &[KernelTime], roof: Roof) -> Vec<Line> {
     let mut lines: Vec<Line> = vec![];
-    for kernel in kernels {
+    for kernel in kernels.iter().filter(|k| k.calls > 0) {
         let operators = kernel.label.split(" // ").next().unwrap_or_default();
-        let (time, bytes) = (kernel.time.as_nanos() as f64, kernel.bytes as f64);
-        let allowed = (kernel.operations as f64 / roof.gflops).max(bytes / roof.gbytes);
+        let (time, calls) = (kernel.time.as_nanos() as f64, kernel.calls as f64);
+        let each = (kernel.operations as f64 / roof.gflops).max(kernel.bytes as f64 / roof.gbytes);
+        let allowed = each * calls;
         let same = |l: &&mut Line| {
             (&*l.operators, l.operations, l.bytes) == (operators, kernel.operations, kernel.bytes)
         };
         match lines.iter_mut().find(same) {
             Some(line) => {
-                line.calls += 1;
+                line.calls += kernel.calls;
                 line.time += time;
                 line.roof += allowed;
             }
             None => lines.push(Line {
                 model: model.to_string(),
                 operators: operators.to_string(),
-                calls: 1,
+                calls: kernel.calls,
                 operations: kernel.operations,
                 bytes: kernel.bytes,
                 time,

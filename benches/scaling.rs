@@ -58,14 +58,14 @@ fn report(path: &Path, measured: &Measured) {
         match lines.iter_mut().find(same) {
             Some(line) => {
                 line.1 = [line.1[0] + times[0], line.1[1] + times[1]];
-                line.2 += 1;
+                line.2 += kernel.calls as usize;
             }
-            None => lines.push((kernel.clone(), *times, 1)),
+            None => lines.push((kernel.clone(), *times, kernel.calls as usize)),
         }
     }
     lines.sort_by(|a, b| b.1[0].total_cmp(&a.1[0]));
     for (kernel, [one, two], calls) in lines {
-        let n = calls as f64;
+        let n = calls.max(1) as f64;
         println!(
             "{calls:>6} {:>10.0} {:>10} {:>7.2} {:>7.2}  {}",
             one / n,

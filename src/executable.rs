@@ -13,7 +13,7 @@ use fornax_ir::graph::Graph;
 use fornax_ir::graph::interp::{self, Bindings};
 use fornax_ir::literal::byte_count;
 use fornax_runtime::abi::{FNX_INDEX, FNX_SHAPE};
-use fornax_runtime::{CancelToken, Instance, InstanceOptions, RunError, Shelf, ThreadPool};
+use fornax_runtime::{CallTime, CancelToken, Instance, InstanceOptions, RunError, Shelf, ThreadPool};
 
 use crate::error::{Error, InputError};
 use crate::options::{Backend, Float, Options};
@@ -24,14 +24,16 @@ use crate::tensor::{Array, Shape, Storage, Tensor};
 pub struct KernelTime {
     /// Which operators it computes, and where they come from.
     pub label: String,
-    /// Its time, forking and joining included.
+    /// Its time, forking and joining included, over all of its calls.
     pub time: Duration,
-    /// Bytes it reads and writes.
+    /// How often it was called: once for each iteration of a loop, never in a branch not taken.
+    pub calls: u64,
+    /// Bytes that one call reads and writes.
     pub bytes: u64,
-    /// Arithmetic operations on elements; a multiplication and an addition are two, and a function such as `exp` counts
+    /// Arithmetic operations of one call on elements; a multiplication and an addition are two, and a function such as `exp` counts
     /// as the instructions that it is expanded into.
     pub operations: u64,
-    /// What it was expected to take on one thread; from that the program decides how many it takes.
+    /// What one call was expected to take on one thread; from that the program decides how many it takes.
     pub expected: Duration,
 }
 
@@ -286,12 +288,13 @@ impl Native {
         let mut buffers = self.buffers(bindings)?;
         let bytes: Vec<&[u8]> = inputs.iter().map(|t| t.bytes()).collect();
         let mut outputs = slices(&mut buffers);
-        let mut times = vec![Duration::ZERO; self.program.calls.len()];
+        let mut times = vec![CallTime::default(); self.program.calls.len()];
         self.instance.run_timed(&dims, &bytes, &mut outputs, &mut times).map_err(|e| self.error(e))?;
-        let kernel = |(call, time): (&CallFacts, Duration)| {
+        let kernel = |(call, took): (&CallFacts, CallTime)| {
             Ok(KernelTime {
                 label: call.label.clone(),
-                time,
+                time: took.time,
+                calls: took.runs,
                 bytes: size(&call.bytes, bindings)?,
                 operations: size(&call.operations, bindings)?,
                 expected: Duration::from_nanos(size(&call.work, bindings)?),

@@ -82,7 +82,7 @@ fn profile(kernels: &[KernelTime]) -> Result<(), Failure> {
     output::line(format_args!("{:>10} {:>6} {:>8}  kernel", "us", "%", "GB/s"))?;
     for k in sorted {
         let seconds = k.time.as_secs_f64();
-        let rate = if seconds > 0.0 { k.bytes as f64 / seconds / 1e9 } else { 0.0 };
+        let rate = if seconds > 0.0 { (k.bytes * k.calls) as f64 / seconds / 1e9 } else { 0.0 };
         let share = if total > 0.0 { 100.0 * seconds / total } else { 0.0 };
         output::line(format_args!("{:>10.1} {share:>6.1} {rate:>8.2}  {}", seconds * 1e6, k.label))?;
     }

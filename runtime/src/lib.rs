@@ -21,4 +21,4 @@ pub use abi::{ABI_VERSION, FnxArgs, FnxBody, FnxCtx, error_string};
 pub use buffer::{AlignedBuffer, Arena, BufferError, Shelf};
 pub use io::{DType, Dim, IoError, ProgramIo, SymbolInfo, TensorInfo};
 pub use pool::{PoolError, PoolOptions, ThreadPool};
-pub use program::{CancelToken, Entry, Instance, InstanceError, InstanceOptions, RunError};
+pub use program::{CallTime, CancelToken, Entry, Instance, InstanceError, InstanceOptions, RunError};

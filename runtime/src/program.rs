@@ -217,13 +217,22 @@ impl RunError {
     }
 }
 
+/// What a call of a program took in one run of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct CallTime {
+    /// All of it, forking and joining included.
+    pub time: Duration,
+    /// How often the call was made: once for each iteration of a loop, never in a branch not taken.
+    pub runs: u64,
+}
+
 /// A context that measures kernel calls.
 #[repr(C)]
 struct TimedCtx<'a> {
     ctx: FnxCtx,
     /// When the last call returned, or the run began.
     last: Cell<Instant>,
-    times: &'a [Cell<Duration>],
+    times: &'a [Cell<CallTime>],
 }
 
 /// [`crate::abi::FnxAfterKernel`] of a [`TimedCtx`].
@@ -231,8 +240,9 @@ unsafe extern "C" fn note_time(ctx: *const FnxCtx, call: u32) {
     // SAFETY: `run_timed` passes a whole `TimedCtx`; programs call this on the caller's thread only.
     let timed = unsafe { &*ctx.cast::<TimedCtx<'_>>() };
     let now = Instant::now();
-    if let Some(time) = timed.times.get(call as usize) {
-        time.set(time.get() + (now - timed.last.get()));
+    if let Some(call) = timed.times.get(call as usize) {
+        let CallTime { time, runs } = call.get();
+        call.set(CallTime { time: time + (now - timed.last.get()), runs: runs + 1 });
     }
     timed.last.set(now);
 }
@@ -471,8 +481,7 @@ impl Instance {
     }
 
     /// As [`Instance::run`], and measures each kernel call: `times` receives as many entries as the
-    /// program has calls, in the order of the program (further ones are dropped). A call's time
-    /// includes forking and joining; in a loop it is that of all iterations, in a branch not taken zero.
+    /// program has calls, in the order of the program (further ones are dropped).
     ///
     /// # Errors
     /// See [`Instance::run`].
@@ -481,10 +490,10 @@ impl Instance {
         dims: &[i64],
         inputs: &[&[u8]],
         outputs: &mut [&mut [u8]],
-        times: &mut [Duration],
+        times: &mut [CallTime],
     ) -> Result<(), RunError> {
         let workspace = self.prepare_slices(dims, inputs, outputs)?;
-        times.fill(Duration::ZERO);
+        times.fill(CallTime::default());
         let ctx = FnxCtx { after_kernel: Some(note_time), ..self.context(None) };
         let timed = TimedCtx {
             ctx,
