@@ -3,11 +3,12 @@
 
 mod support;
 
-use fornax_compiler::{Optimizer, Options, lower};
+use fornax_compiler::codegen::{Cpu, Leaf, Target};
+use fornax_compiler::{Machine, Optimizer, Options, lower};
 use fornax_ir::graph::{self, Builder, Graph, TensorType, ValueId, ops, saved};
 use fornax_ir::scalar::{BinaryOp, CompareOp, ReduceOp, UnaryOp};
 use fornax_ir::{DType, Dim, Literal};
-use support::{dims, f32s, native, noise, on_e_nodes, on_kernels};
+use support::{dims, f32s, native, native_for, noise, on_e_nodes, on_kernels};
 
 /// The graph as it comes back when it was saved: an equal one.
 fn reloaded(name: &str, g: &Graph) -> Graph {
@@ -246,4 +247,49 @@ fn outputs_that_share_storage_are_copied() {
     b.output("y", y);
     b.output("flat", flat);
     assert_eq!(agree("copies", &b.finish(), &[noise(&[2, 4], 1)]), 3);
+}
+
+/// What a recurrent step computes: a product of what it carries with the weights of all gates, and each gate a slice.
+fn gated(rows: &str, (inner, hidden): (usize, usize), gates: usize) -> Graph {
+    let mut b = Builder::new("gates");
+    let h = b.input("h", f32s(&[rows, &inner.to_string()]));
+    let x = b.input("x", f32s(&[rows, &(gates * hidden).to_string()]));
+    let w = b.constant("w", noise(&[inner, gates * hidden], 3));
+    let product = b.add(ops::DotGeneral { batch: vec![], contract: vec![(1, 0)] }, &[h, w]).unwrap();
+    let sum = b.binary(BinaryOp::Add, product, x).unwrap();
+    let mut y = None;
+    for g in (0..gates).rev() {
+        let gate = b.slice_axis(sum, 1, Dim::from((g * hidden) as i64), Dim::from(hidden as i64)).unwrap();
+        let gate = b.unary(if g % 2 == 0 { UnaryOp::Tanh } else { UnaryOp::Neg }, gate).unwrap();
+        y = Some(y.map_or(gate, |y| b.binary(BinaryOp::Mul, gate, y).unwrap()));
+    }
+    let y = y.unwrap();
+    let next = b.binary(BinaryOp::Add, y, y).unwrap();
+    b.output("state", y);
+    b.output("next", next);
+    b.finish()
+}
+
+#[test]
+fn gates_are_one_kernel_with_their_product() {
+    let shapes = [("1", (40, 64)), ("1", (7, 32)), ("5", (33, 16)), ("n", (20, 48)), ("3", (9, 21))];
+    for ((rows, (inner, hidden)), gates) in shapes.into_iter().flat_map(|s| (2..=4).map(move |g| (s, g))) {
+        let name = format!("{gates} gates of {rows} x {inner} x {hidden}");
+        let g = gated(rows, (inner, hidden), gates);
+        let n = rows.parse().unwrap_or(2);
+        let args = [noise(&[n, inner], 1), noise(&[n, gates * hidden], 2)];
+        let kernels = agree(&name, &g, &args);
+        assert!(kernels == 1 || rows != "1", "{name}: {kernels} kernels");
+        let want = graph::interp::run(&g, &args).unwrap();
+        let symbols = vec![n as i64; usize::from(rows == "n")];
+        for (cpu, leaf) in [(Cpu::V3, Leaf::X64), (Cpu::V4, Leaf::X64)] {
+            let Ok(target) = Target::host(cpu) else {
+                eprintln!("no {}", cpu.name());
+                continue;
+            };
+            let machine = Machine::of(&target, leaf);
+            let lowered = lower(g.clone(), &Options { machine, ..Options::default() }).unwrap();
+            native_for(&name, lowered, (&target, leaf), &symbols, &args, &want);
+        }
+    }
 }

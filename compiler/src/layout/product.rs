@@ -6,8 +6,9 @@
 
 use crate::canonicalize::rebuild::Rebuild;
 use crate::machine::Machine;
+use crate::schedule::MAX_PRODUCTS;
 use fornax_ir::Dim;
-use fornax_ir::graph::ops::{DotGeneral, Pack, Reshape, Slice};
+use fornax_ir::graph::ops::{DotGeneral, OpClass, Pack, Reshape, Slice};
 use fornax_ir::graph::{Graph, GraphError, Op, ValueId};
 
 /// Rows of the left operand from which packing the right one at run time pays.
@@ -20,18 +21,39 @@ const MIN_CUT_BYTES: i64 = 16 << 20;
 
 /// Every product whose right operand should lie in panels.
 pub(super) fn panels(graph: Graph, machine: Machine) -> Result<Graph, GraphError> {
-    let wanted = |v: &ValueId| width(&graph, *v, machine).is_some();
-    if !graph.values().any(|v| wanted(&v)) {
+    let slices = slices(&graph);
+    let width = |v: ValueId| width(&graph, v, slices[v.index()], machine);
+    if !graph.values().any(|v| width(v).is_some()) {
         return Ok(graph);
     }
-    Rebuild::new(&graph).sweep(|r, v| match width(&graph, v, machine) {
+    Rebuild::new(&graph).sweep(|r, v| match width(v) {
         Some(width) => in_panels(r, v, width),
         None => r.copy(v),
     })
 }
 
+/// For each product: how many slices are taken of it or of what is computed from it element by element. Gates of a
+/// recurrent step are such slices, which a kernel accumulates side by side.
+fn slices(graph: &Graph) -> Vec<usize> {
+    let mut count = vec![0; graph.nodes.len()];
+    let mut product: Vec<Option<ValueId>> = vec![None; graph.nodes.len()];
+    for v in graph.values() {
+        let node = graph.node(v);
+        let of = || node.inputs.iter().find_map(|i| product[i.index()]);
+        match &node.op {
+            Op::DotGeneral(_) => product[v.index()] = Some(v),
+            Op::Slice(_) => of().into_iter().for_each(|p| count[p.index()] += 1),
+            op if matches!(op, Op::Reshape(_)) || op.class() == OpClass::Elementwise => {
+                product[v.index()] = of();
+            }
+            _ => {}
+        }
+    }
+    count
+}
+
 /// How wide the panels of a product's right operand should be; `None` where it is no such product.
-fn width(graph: &Graph, v: ValueId, machine: Machine) -> Option<i64> {
+fn width(graph: &Graph, v: ValueId, slices: usize, machine: Machine) -> Option<i64> {
     let node = graph.node(v);
     let Op::DotGeneral(dot) = &node.op else { return None };
     let (x, w) = (graph.ty(node.inputs[0]), graph.ty(node.inputs[1]));
@@ -51,6 +73,7 @@ fn width(graph: &Graph, v: ValueId, machine: Machine) -> Option<i64> {
     }
     // A single row has no others to keep the multiply-adds busy.
     let vecs = match known {
+        Some(m) if m < 2 && (3..=MAX_PRODUCTS).contains(&slices) => 4,
         Some(m) if m < 2 => 8,
         Some(m) if m < 4 => 4,
         _ => 2,

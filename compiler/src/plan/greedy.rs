@@ -7,7 +7,7 @@
 //! kernel has one contraction, whose consumers are its epilogue; reductions of a row and what is
 //! used more than once in the row become stages of their own (softmax, normalisation).
 
-use super::{Group, Plan, demanded, inlined_always, is_stored};
+use super::{Group, Plan, demanded, inlined_always, is_stored, several_products};
 use crate::canonicalize::constant::uniform;
 use crate::schedule::{Cache, is_vectorised};
 use fornax_ir::graph::ops::OpClass;
@@ -217,7 +217,7 @@ impl Fuser<'_> {
                 && self.anchor[u.group].is_none_or(|a| a == v)
                 && !u.repeated
                 && group.locals.is_empty();
-            return epilogue && self.same_elements(v, group.root) && self.lowers_well(v, u);
+            return epilogue && self.once_each(v, u) && self.lowers_well(v, u);
         }
         match u.part {
             Part::Operand(c) if matches!(self.op(c), Op::Reduce(_)) => !matches!(class, OpClass::Indexing),
@@ -295,9 +295,15 @@ impl Fuser<'_> {
         self.graph.ty(root).shape.starts_with(&shape[..kept])
     }
 
-    /// A contraction's result and the kernel's root have the same elements, in whatever order.
-    fn same_elements(&self, v: ValueId, root: ValueId) -> bool {
-        self.graph.ty(v).elements() == self.graph.ty(root).elements()
+    /// The kernel computes no element of a contraction twice.
+    fn once_each(&self, v: ValueId, u: &Use) -> bool {
+        let group = &self.groups[u.group];
+        if self.graph.ty(v).elements() == self.graph.ty(group.root).elements() {
+            return true;
+        }
+        let mut after = group.clone();
+        after.members.insert(v);
+        several_products(self.graph, self.cache, v, &after)
     }
 
     /// Whether the kernel with `v` inlined is one kernel, and no slower to walk than before.

@@ -7,8 +7,10 @@
 pub mod greedy;
 mod merge;
 
+use crate::schedule::{Cache, Lowered, MAX_PRODUCTS};
 use fornax_ir::graph::ops::OpClass;
 use fornax_ir::graph::{ConstId, Graph, Op, ValueId};
+use fornax_ir::kernel::Inst;
 use rustc_hash::FxHashSet;
 use std::fmt;
 
@@ -116,6 +118,17 @@ pub fn packed(graph: &Graph, v: ValueId) -> Option<(ConstId, &Op)> {
         (layout @ (Op::Pack(_) | Op::WinogradWeights(_)), Some(Op::Const(c))) => Some((*c, layout)),
         _ => None,
     }
+}
+
+/// Whether each point of a group accumulates a few elements of a product, no two points the same one: the gates of a
+/// recurrent step, each a slice of one product with the weights of all, are a kernel with what follows them.
+pub fn several_products(graph: &Graph, cache: &Cache, product: ValueId, group: &Group) -> bool {
+    let (all, points) = (graph.ty(product).elements(), graph.ty(group.root).elements());
+    let each = (2..=MAX_PRODUCTS).find(|&n| points.clone() * n as i64 == all);
+    let (Some(each), Op::DotGeneral(_)) = (each, &graph.node(product).op) else { return false };
+    let accumulates = |op: &&fornax_ir::kernel::Op| matches!(op.inst, Inst::Accumulate { .. });
+    let count = |l: &Lowered| l.kernel.stages.last().map_or(0, |s| s.body.iter().filter(accumulates).count());
+    cache.inspect(graph, group, count).is_ok_and(|n| n <= each)
 }
 
 /// The region operator whose result a tensor is.

@@ -20,6 +20,8 @@ const LANES: f64 = 4.0;
 /// How much slower a long operation is behind a contraction, where all accumulators of the tile wait in
 /// registers, than in a loop of its own.
 const CROWDED: f64 = 3.0;
+/// Registers of accumulators beside which there is room for a long operation.
+const FEW: f64 = 8.0;
 /// Instructions from which an operation counts as long.
 const LONG: f64 = 20.0;
 
@@ -132,6 +134,10 @@ impl StageCost<'_> {
         });
         let lone = 1.0 - lanes;
         let width = schedule.vector.map_or(1.0, |v| f64::from(v.1) * LANES);
+        let accumulates = |op: &&Op| matches!(op.inst, Inst::Accumulate { .. });
+        let waiting = stage.body.iter().filter(accumulates).count() as f64
+            * schedule.vector.map_or(1.0, |v| f64::from(v.1))
+            * rows.map_or(1.0, |r| r.1);
         let mut changes: Vec<Changes> = vec![];
         let mut total = 0.0;
         for (k, op) in stage.body.iter().enumerate() {
@@ -153,7 +159,7 @@ impl StageCost<'_> {
             }
             let fused = inside && self.is_fused_product(k);
             let long = end.is_some() && !inside && instructions(op) >= LONG;
-            let crowded = if long { CROWDED } else { 1.0 };
+            let crowded = if long && waiting > FEW { CROWDED } else { 1.0 };
             total += if fused { 0.0 } else { times * each * crowded * self.masked(op, vector) };
         }
         let tile = rows.map_or(1.0, |r| r.1) * if along.is_some() { 1.0 } else { width };

@@ -4,7 +4,7 @@
 //!   the rest does not suit the loops of the first part, as an expensive epilogue does not suit tiles
 //!   that leave many points over.
 //! - *Join*: a stored value is computed by all kernels that load it. Pays where that is cheaper than
-//!   memory.
+//!   memory. A product is joined where each point accumulates elements of it that no other does.
 //! - *Merge*: two kernels over the same elements, of which one loads what the other stores or both load
 //!   the same tensor, become one that stores what both do. Pays by one start and one reading less.
 //!
@@ -13,7 +13,7 @@
 //! values, until a round brings nothing or the fuel is spent.
 
 use super::cost::Profile;
-use crate::plan::{Group, Plan, storage};
+use crate::plan::{Group, Plan, several_products, storage};
 use crate::schedule::Cache;
 use fornax_ir::graph::ops::OpClass;
 use fornax_ir::graph::{Graph, Op, ValueId};
@@ -204,8 +204,8 @@ impl<'g> Search<'g> {
         let Some(kernel) = &self.kernels[k] else { return false };
         let own = kernel.group.clone();
         let contraction = |v: &ValueId| self.op(*v).class() == OpClass::Contraction;
-        let simple =
-            own.also.is_empty() && own.locals.is_empty() && !own.members.iter().chain([&v]).any(contraction);
+        let contracted = own.members.iter().chain([&v]).copied().find(|v| contraction(v));
+        let simple = own.also.is_empty() && own.locals.is_empty();
         let in_parts = |v: &ValueId| matches!(self.op(*v), Op::Pad(_) | Op::Concat(_));
         let parts = own.members.iter().chain([&v]).any(in_parts);
         let panels = matches!(self.op(v), Op::Pack(_));
@@ -217,7 +217,7 @@ impl<'g> Search<'g> {
             _ => return false,
         };
         users.sort();
-        if users.is_empty() {
+        if users.is_empty() || (contracted.is_some() && users.len() > 1) {
             return false;
         }
         let mut before = kernel.cost;
@@ -228,6 +228,9 @@ impl<'g> Search<'g> {
             let mut group = user.group.clone();
             group.members.insert(v);
             group.members.extend(own.members.iter().copied());
+            if contracted.is_some_and(|c| !several_products(self.graph, self.cache, c, &group)) {
+                return false;
+            }
             // Masks would stand in the innermost loop.
             let anchored = |v: &ValueId| matches!(self.op(*v), Op::Conv(_) | Op::DotGeneral(_));
             if parts && user.group.members.iter().chain([&user.group.root]).any(anchored) {
@@ -236,7 +239,10 @@ impl<'g> Search<'g> {
             let Some(new) = self.trial(group) else { return false };
             made.push(new);
         }
-        if !Self::pays(before, made.iter().map(|m| m.cost).sum()) {
+        let after: f64 = made.iter().map(|m| m.cost).sum();
+        // What follows a product of a few elements a point is small beside it: a start less is a gain for certain.
+        let gains = Self::pays(before, after) || (contracted.is_some() && before - after > MARGIN.1);
+        if !gains {
             return false;
         }
         self.remove(k);
@@ -448,6 +454,34 @@ mod tests {
         assert_eq!((long.splits, before, after), (1, 1, 2));
         let (short, before, after) = moves(&conv("neg"));
         assert_eq!((short.splits, before, after), (0, 1, 1));
+    }
+
+    #[test]
+    fn a_recurrent_step_is_one_kernel_with_the_product_of_its_gates() {
+        let step = |rows: &str, gates: i64| {
+            let mut lines = vec![
+                format!("%0: f32[{rows}, 256] = input \"h\""),
+                format!("%1: f32[{rows}, {}] = input \"x\"", 256 * gates),
+                format!("%2: f32[256, {}] = input \"w\"", 256 * gates),
+                format!("%3: f32[{rows}, {}] = dot %0, %2 batch [] contract [1:0]", 256 * gates),
+                format!("%4: f32[{rows}, {}] = add %3, %1", 256 * gates),
+            ];
+            for g in 0..gates {
+                let slice = format!("slice %4 start [0, {}] size [{rows}, 256] step [1, 1]", 256 * g);
+                lines.push(format!("%{}: f32[{rows}, 256] = {slice}", lines.len()));
+                lines.push(format!("%{}: f32[{rows}, 256] = tanh %{}", lines.len(), lines.len() - 1));
+                if g > 0 {
+                    let (a, b) = (lines.len() - 1, lines.len() - 3 - usize::from(g > 1));
+                    lines.push(format!("%{}: f32[{rows}, 256] = mul %{a}, %{b}", lines.len()));
+                }
+            }
+            let last = lines.len() - 1;
+            format!("graph \"step\" {{\n  {}\n  output \"y\" %{last}\n}}\n", lines.join("\n  "))
+        };
+        for (rows, gates, kernels) in [("1", 4, 1), ("1", 3, 1), ("n", 2, 1), ("1", 5, 2)] {
+            let (_, _, after) = moves(&step(rows, gates));
+            assert_eq!(after, kernels, "{rows} rows, {gates} gates");
+        }
     }
 
     #[test]

@@ -19,6 +19,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 const MAX_OPS: usize = 1024;
 /// Deeper nesting of inlined values than this is refused.
 const MAX_DEPTH: usize = 192;
+/// Elements of one product that a point accumulates together, at most: the gates of a recurrent step are four.
+pub(crate) const MAX_PRODUCTS: usize = 4;
 
 /// The lowering of one group.
 pub(crate) struct Emitter<'g> {
@@ -172,13 +174,7 @@ impl Emitter<'_> {
             return Ok(());
         }
         let stored = stores::indices(self.graph, self.group, &index, &self.ranges)?;
-        // Contractions first: what follows them does not come between them.
-        let contracts = |v: ValueId| self.graph.node(v).op.class() == OpClass::Contraction;
-        let (first, last): (Vec<_>, Vec<_>) = (0..stored.len()).partition(|&k| contracts(stored[k].0));
-        let mut values: Vec<Val> = vec![0; stored.len()];
-        for k in first.into_iter().chain(last) {
-            values[k] = self.value(stored[k].0, &stored[k].1, &vec![])?;
-        }
+        let values = self.stored_values(&stored)?;
         // Every value is computed before the first store: a point reads nothing behind it.
         for ((v, index), value) in stored.into_iter().zip(values) {
             let ty = self.graph.ty(v);
@@ -186,6 +182,33 @@ impl Emitter<'_> {
         }
         self.close_stage();
         Ok(())
+    }
+
+    /// The values that a stage stores. Contractions come first: what follows them does not come between them.
+    fn stored_values(&mut self, stored: &[(ValueId, Vec<Dim>)]) -> Result<Vec<Val>> {
+        let contracts = |v: ValueId| self.graph.node(v).op.class() == OpClass::Contraction;
+        let (first, last): (Vec<_>, Vec<_>) = (0..stored.len()).partition(|&k| contracts(stored[k].0));
+        let mut values: Vec<Val> = vec![0; stored.len()];
+        for again in [false, true] {
+            for &k in first.iter().chain(&last) {
+                values[k] = self.value(stored[k].0, &stored[k].1, &vec![])?;
+            }
+            let products =
+                |c: &(ValueId, Vec<Dim>, Val)| matches!(self.graph.node(c.0).op, Op::DotGeneral(_));
+            if again || self.contractions.len() < 2 || !self.contractions.iter().all(products) {
+                break;
+            }
+            // Which products there are is known now: all of them, then what is computed from them.
+            let found = std::mem::take(&mut self.contractions);
+            self.stage.ops.clear();
+            self.stage.axes.retain(|a| a.kind != AxisKind::Reduce);
+            self.reduce_axes.clear();
+            self.memo.clear();
+            for (v, index, _) in found {
+                self.contract(v, &index, &vec![])?;
+            }
+        }
+        Ok(values)
     }
 
     fn push(&mut self, inst: DraftInst, dtype: DType) -> Val {
@@ -542,10 +565,13 @@ impl Emitter<'_> {
     }
 
     /// Whether a contraction is the first of its stage, or can accumulate in the loops of the first:
-    /// both reduce the same axes of the same domain, at the same place.
+    /// both reduce the same axes of the same domain, at the same place, or are elements of the same product.
     fn shares_axes(&self, v: ValueId, index: &[Dim]) -> bool {
         let Some((other, at, _)) = self.contractions.first() else { return true };
         let (a, b) = (self.graph.node(*other), self.graph.node(v));
+        if let (Op::DotGeneral(_), Op::DotGeneral(_)) = (&a.op, &b.op) {
+            return *other == v && self.contractions.len() < MAX_PRODUCTS;
+        }
         let (Op::Reduce(r), Op::Reduce(s)) = (&a.op, &b.op) else { return false };
         let same_shape = self.graph.ty(a.inputs[0]).shape == self.graph.ty(b.inputs[0]).shape;
         r.axes == s.axes && same_shape && at == index
@@ -587,10 +613,13 @@ impl Emitter<'_> {
             l[a as usize] = Some(index[k].clone());
             r[b as usize] = Some(index[k].clone());
         }
-        for &(a, b) in &d.contract {
-            let axis = self.reduce_axis(&lhs.shape[a as usize]);
+        if self.contractions.is_empty() {
+            self.reduce_axes =
+                d.contract.iter().map(|c| self.reduce_axis(&lhs.shape[c.0 as usize])).collect();
+        }
+        for (&(a, b), axis) in d.contract.iter().zip(&self.reduce_axes) {
             l[a as usize] = Some(axis.clone());
-            r[b as usize] = Some(axis);
+            r[b as usize] = Some(axis.clone());
         }
         let mut free = index[d.batch.len()..].iter().cloned();
         let mut fill = |at: Vec<Option<Dim>>| -> Option<Vec<Dim>> {

@@ -18,6 +18,7 @@ pub mod tile;
 mod work;
 
 pub use cache::Cache;
+pub(crate) use emit::MAX_PRODUCTS;
 pub(crate) use finish::DETAIL;
 
 use crate::Machine;

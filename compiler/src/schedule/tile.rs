@@ -305,6 +305,13 @@ fn contraction(
     // Registers along the axis that hold something.
     let across = ((extent(v) + machine.lanes() - 1) / machine.lanes()).clamp(1, 16) as u32;
     let few = machine.registers < 32;
+    // Several products of a point: each has its accumulators.
+    let products =
+        stage.body.iter().filter(|op| matches!(op.inst, Inst::Accumulate { .. })).count().max(1) as u32;
+    if products > 1 && rows.is_none_or(|r| shared_loads(stage, r, vector) == 1) {
+        let vecs = across.min((if few { 8 } else { STREAMED }) / products).max(1);
+        return StageSchedule { vector: Some((v, vecs)), unroll: 4, ..Default::default() };
+    }
     let vecs: u32 = match across {
         _ if extent(v) < 2 * machine.lanes() => 1,
         _ if rows.is_none() => across.min(if few { 4 } else { 8 }),
@@ -314,7 +321,8 @@ fn contraction(
     let rows = rows.map(|r| {
         // Eight accumulators keep the multiply-adds busy.
         let vecs = if extent(r) < 4 && vecs > 1 { across.min(4) } else { vecs };
-        (r, balanced(extent(r), most_rows(machine, vecs), vecs), vecs)
+        let most = (most_rows(machine, vecs) / products).max(1);
+        (r, balanced(extent(r), most, vecs * products), vecs)
     });
     let vecs = rows.map_or(vecs, |r| r.2);
     if let Some((r, ..)) = rows.filter(|r| shared_loads(stage, r.0, vector) == 1) {
