@@ -38,6 +38,19 @@ fn agree(name: &str, g: &Graph, args: &[Literal]) -> usize {
     kernels
 }
 
+/// Runs a graph with wide leaves, where this machine has them.
+fn wide(name: &str, g: &Graph, symbols: &[i64], args: &[Literal], want: &graph::interp::Outcome) {
+    for (cpu, leaf) in [(Cpu::V3, Leaf::X64), (Cpu::V4, Leaf::X64)] {
+        let Ok(target) = Target::host(cpu) else {
+            eprintln!("no {}", cpu.name());
+            continue;
+        };
+        let machine = Machine::of(&target, leaf);
+        let lowered = lower(g.clone(), &Options { machine, ..Options::default() }).unwrap();
+        native_for(name, lowered, (&target, leaf), symbols, args, want);
+    }
+}
+
 fn softmax(b: &mut Builder, x: ValueId, axis: u32) -> ValueId {
     let m = b.reduce_keep(ReduceOp::Max, x, &[axis]).unwrap();
     let d = b.binary(BinaryOp::Sub, x, m).unwrap();
@@ -158,6 +171,115 @@ fn convolutions_of_every_kind() {
             let kernels = 1 + usize::from(pad > 0);
             assert_eq!(agree(&name, &g, &[noise(&[2, 6, 8, 9], 9)]), kernels, "{name}");
         }
+    }
+}
+
+/// A convolution of one image batch and one tensor of weights, both known only at run time.
+struct Trained {
+    /// Extents of the image batch and of the weights, as they are given.
+    shapes: [&'static [&'static str]; 2],
+    /// How the weights are turned before: a permutation, and whether their taps are reversed.
+    weights: (&'static [u32], bool),
+    /// How the image batch is turned before.
+    images: &'static [u32],
+    stride: i64,
+    pad: i64,
+    dilation: i64,
+    groups: i64,
+}
+
+const FORWARD: Trained = Trained {
+    shapes: [&["2", "5", "9", "10"], &["16", "5", "3", "3"]],
+    weights: (&[0, 1, 2, 3], false),
+    images: &[0, 1, 2, 3],
+    stride: 1,
+    pad: 1,
+    dilation: 1,
+    groups: 1,
+};
+
+#[test]
+fn convolutions_of_training() {
+    let cases = [
+        ("forward", FORWARD, 3),
+        ("one image", Trained { shapes: [&["1", "5", "9", "10"], &["24", "5", "3", "3"]], ..FORWARD }, 3),
+        (
+            "symbolic batch",
+            Trained { shapes: [&["n", "3", "12", "13"], &["32", "3", "3", "3"]], ..FORWARD },
+            3,
+        ),
+        (
+            "strides and groups",
+            Trained {
+                shapes: [&["2", "6", "19", "21"], &["64", "3", "3", "3"]],
+                groups: 2,
+                stride: 2,
+                ..FORWARD
+            },
+            3,
+        ),
+        (
+            "few places",
+            Trained { shapes: [&["1", "5", "4", "4"], &["16", "5", "3", "3"]], pad: 0, ..FORWARD },
+            1,
+        ),
+        (
+            "gradient of images",
+            Trained {
+                shapes: [&["2", "7", "8", "9"], &["7", "17", "3", "3"]],
+                weights: (&[1, 0, 2, 3], true),
+                ..FORWARD
+            },
+            3,
+        ),
+        (
+            "gradient of weights",
+            Trained {
+                shapes: [&["3", "20", "8", "9"], &["3", "16", "8", "9"]],
+                weights: (&[1, 0, 2, 3], false),
+                images: &[1, 0, 2, 3],
+                ..FORWARD
+            },
+            3,
+        ),
+        (
+            "gradient of weights, stride 2",
+            Trained {
+                shapes: [&["3", "20", "9", "9"], &["3", "33", "5", "5"]],
+                weights: (&[1, 0, 2, 3], false),
+                images: &[1, 0, 2, 3],
+                dilation: 2,
+                ..FORWARD
+            },
+            3,
+        ),
+    ];
+    for (name, case, kernels) in cases {
+        let mut b = Builder::new("trained");
+        let x = b.input("x", f32s(case.shapes[0]));
+        let x = b.permute(x, case.images).unwrap();
+        let w = b.input("w", f32s(case.shapes[1]));
+        let mut w = b.permute(w, case.weights.0).unwrap();
+        if case.weights.1 {
+            w = b.reverse(w, 2).unwrap();
+            w = b.reverse(w, 3).unwrap();
+        }
+        let p = || (Dim::from(case.pad), Dim::from(case.pad));
+        let (strides, dilations) = (vec![case.stride; 2], vec![case.dilation; 2]);
+        let op = ops::Conv { strides, pads: vec![p(), p()], dilations, groups: case.groups };
+        let y = b.add(op, &[x, w]).unwrap();
+        let y = b.unary(UnaryOp::Tanh, y).unwrap();
+        b.output("y", y);
+        let g = b.finish();
+        let args = [0, 1].map(|k| {
+            let shape: Vec<usize> = case.shapes[k].iter().map(|d| d.parse().unwrap_or(2)).collect();
+            noise(&shape, k as u32 + 1)
+        });
+        let symbols = vec![2; usize::from(case.shapes[0][0] == "n")];
+        let want = graph::interp::run(&g, &args).unwrap();
+        wide(name, &g, &symbols, &args, &want);
+        let count = agree(name, &g, &args);
+        assert!(count <= kernels, "{name}: {count} kernels");
     }
 }
 
@@ -282,14 +404,6 @@ fn gates_are_one_kernel_with_their_product() {
         assert!(kernels == 1 || rows != "1", "{name}: {kernels} kernels");
         let want = graph::interp::run(&g, &args).unwrap();
         let symbols = vec![n as i64; usize::from(rows == "n")];
-        for (cpu, leaf) in [(Cpu::V3, Leaf::X64), (Cpu::V4, Leaf::X64)] {
-            let Ok(target) = Target::host(cpu) else {
-                eprintln!("no {}", cpu.name());
-                continue;
-            };
-            let machine = Machine::of(&target, leaf);
-            let lowered = lower(g.clone(), &Options { machine, ..Options::default() }).unwrap();
-            native_for(&name, lowered, (&target, leaf), &symbols, &args, &want);
-        }
+        wide(&name, &g, &symbols, &args, &want);
     }
 }

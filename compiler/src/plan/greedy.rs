@@ -246,7 +246,8 @@ impl Fuser<'_> {
             let operands = &self.graph.node(v).inputs;
             let view = |v: ValueId| self.op(v).class() == OpClass::View;
             let packed = self.views_below(operands[1], view, &mut views);
-            if views.is_empty() || !is_stored(self.graph, packed) {
+            let stored = is_stored(self.graph, packed) || matches!(self.op(packed), Op::Pack(_));
+            if views.is_empty() || !stored {
                 views.clear();
             } else {
                 // What another convolution gives is stored in the order of the permutation behind that.
@@ -271,6 +272,7 @@ impl Fuser<'_> {
             && !is_stored(self.graph, v)
         {
             match self.op(v) {
+                Op::Pack(_) => break,
                 Op::Reshape(_) => {}
                 _ if is(v) => views.push(v),
                 _ => break,

@@ -1,6 +1,6 @@
 //! Networks of convolutions in channels-last order, with their weights packed.
 //!
-//! A convolution with constant weights becomes `first(last(conv(first(x), view(packed))))`, where `last` moves the
+//! A convolution with weights of known extents becomes `first(last(conv(first(x), view(packed))))`, where `last` moves the
 //! channels behind the spatial axes and `first` moves them back: `last(conv(..))` is what is stored, and the
 //! permutations of the operands are index maps of its kernel. Neighbouring points along the channels then fill
 //! the vectors, the weights are read one whole panel row after the other, and each element of `x` serves all of them.
@@ -12,6 +12,10 @@
 //!
 //! Along the innermost spatial axis padding is written out ([`padded`]), so that all columns of a row are computed
 //! alike; along the others it bounds the loop over the taps, which costs nothing.
+//!
+//! Constant weights are packed when the program is compiled, others by a kernel of their own where enough products are
+//! made of them ([`reused`]): those of a network in training, and what stands in the place of weights when the gradient
+//! of weights is spelled as a convolution.
 
 mod moved;
 mod winograd;
@@ -23,7 +27,7 @@ use crate::canonicalize::{permuted_axes, simplified};
 use crate::machine::Machine;
 use fornax_ir::dim::Dim;
 use fornax_ir::graph::ops::{Broadcast, Conv, Pack, Pad, Permute, Reshape};
-use fornax_ir::graph::{Graph, GraphError, Op, ValueId};
+use fornax_ir::graph::{Graph, GraphError, Op, TensorType, ValueId};
 use fornax_ir::scalar::Scalar;
 use rustc_hash::FxHashMap;
 
@@ -31,6 +35,11 @@ use rustc_hash::FxHashMap;
 const FEW: usize = 4;
 /// More output channels than this in one row of weights would spread each step over too many pages.
 const MAX_ROW: usize = 512;
+
+/// Places of the result from which packing weights at run time pays.
+const MIN_PLACES: i64 = 64;
+/// Output channels per group from which moving the other operand pays then.
+const MIN_PRODUCTS: usize = 16;
 
 /// The order that moves axis 1 to the end.
 fn last_order(rank: usize) -> Vec<u32> {
@@ -87,7 +96,13 @@ impl Layouts<'_, '_> {
     }
 
     fn conv(&mut self, op: &Conv, [x, w]: [ValueId; 2]) -> Option<ValueId> {
-        let shape = self.r.literal(w)?.shape().to_vec();
+        let constant = self.r.literal(w).is_some();
+        let shape: Option<Vec<usize>> =
+            self.r.ty(w).shape.iter().map(|d| usize::try_from(d.as_const()?).ok()).collect();
+        let shape = shape?;
+        if !constant && !reused(op, self.r.ty(x), &shape) {
+            return None;
+        }
         let groups = usize::try_from(op.groups).ok()?;
         let outputs = shape[0] / groups.max(1);
         let depthwise = outputs == 1 && shape[1] == 1;
@@ -95,7 +110,8 @@ impl Layouts<'_, '_> {
         if empty || (outputs < FEW && !depthwise) {
             return None;
         }
-        if self.freedom.tiles
+        if constant
+            && self.freedom.tiles
             && let Some(y) = self.winograd(op, [x, w], &shape)
         {
             return self.first(y);
@@ -112,6 +128,23 @@ impl Layouts<'_, '_> {
         let y = self.r.add(Permute { perm: last_order(shape.len()) }, &[y]).ok()?;
         self.first(y)
     }
+}
+
+/// Whether packing weights at run time pays: each is met by enough places of the result, and each element of `x` by
+/// enough channels for its own move.
+fn reused(op: &Conv, x: &TensorType, shape: &[usize]) -> bool {
+    let places = |k: usize| {
+        let n = x.shape[k + 2].as_const()?;
+        let reach = (shape[k + 2] as i64 - 1) * op.dilations[k] + 1;
+        let pads = op.pads[k].0.as_const()? + op.pads[k].1.as_const()?;
+        Some(((n + pads - reach) / op.strides[k] + 1).max(0))
+    };
+    // An extent that is known only at run time may be 1.
+    let images = x.shape[0].as_const().unwrap_or(1);
+    let all: i64 =
+        (0..op.strides.len()).map(|k| places(k).unwrap_or(1)).product::<i64>().saturating_mul(images);
+    let products = shape[0] / usize::try_from(op.groups).unwrap_or(1).max(1);
+    all >= MIN_PLACES && products >= MIN_PRODUCTS && matches!(x.dtype.bytes(), 4 | 8)
 }
 
 /// The operand in channels-last order with the padding of its innermost spatial axis written out, which the
@@ -187,7 +220,7 @@ fn panel_of(outputs: usize, panel: usize) -> usize {
     }
 }
 
-/// Constant weights `[output, channel, taps..]` of `shape` as a view of panels `[panels, taps.., channel, width]`.
+/// Weights `[output, channel, taps..]` of `shape` as a view of panels `[panels, taps.., channel, width]`.
 fn packed(r: &mut Rebuild<'_>, w: ValueId, shape: &[usize], width: usize) -> Option<ValueId> {
     let rank = shape.len() as u32;
     let perm = (2..rank).chain([1, 0]).collect();
