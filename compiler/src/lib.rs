@@ -107,7 +107,7 @@ pub struct Options {
     pub optimizer: Optimizer,
     /// Only rewrites that keep every bit.
     pub strict: bool,
-    /// Rules that are left out, by name, and [`layout::WINOGRAD`]: for tests and ablations.
+    /// Rules that are left out, by name, [`layout::WINOGRAD`] and [`plan::attention::ATTENTION`]: for tests and ablations.
     pub without: &'static [&'static str],
     /// What kernels are scheduled for.
     pub machine: Machine,
@@ -165,11 +165,20 @@ pub(crate) fn planned(
         Optimizer::Greedy => {
             let (graph, _) = layout::choose(graph, cache.machine(), options).map_err(layout_fault)?;
             let plan = plan::greedy::plan_with(&graph, cache);
+            let plan = attention(&graph, cache, plan, options);
             (graph, plan)
         }
         Optimizer::EGraph => return rewrite::rewrite(graph, options, cache),
     };
     Ok(rewrite::Rewritten { graph, plan, report: rewrite::Report::default() })
+}
+
+/// The plan with one kernel for each attention, unless the options leave that out.
+pub(crate) fn attention(graph: &Graph, cache: &schedule::Cache, plan: Plan, options: &Options) -> Plan {
+    if options.without.contains(&plan::attention::ATTENTION) {
+        return plan;
+    }
+    plan::attention::join(graph, cache, plan)
 }
 
 pub(crate) fn layout_fault(e: fornax_ir::graph::GraphError) -> Error {

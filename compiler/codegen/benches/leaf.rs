@@ -53,7 +53,7 @@ fn matmul(m: i64, n: i64, k: i64, vecs: u32, rows: u32, unroll: u32) -> Kernel {
         name: format!("{m} x {n} x {k}"),
         buffers: vec![buffer(Access::Read), buffer(Access::Read), buffer(Access::Write)],
         stages: vec![Stage { axes, body }],
-        schedule: Schedule { parallel: Vec::new(), stages: vec![schedule] },
+        schedule: Schedule { stages: vec![schedule], ..Schedule::default() },
         ..Kernel::default()
     }
 }
@@ -130,7 +130,7 @@ fn stream(n: i64, sum: bool) -> Kernel {
         name: "stream".to_owned(),
         buffers: vec![buffer(Access::Read), buffer(Access::Write)],
         stages: vec![Stage { axes, body }],
-        schedule: Schedule { parallel: Vec::new(), stages: vec![schedule] },
+        schedule: Schedule { stages: vec![schedule], ..Schedule::default() },
         ..Kernel::default()
     }
 }

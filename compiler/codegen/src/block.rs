@@ -12,7 +12,8 @@
 //! | 1 | `worker_stride`: bytes from one worker's scratch to the next one's, a multiple of 64 |
 //! | 1 | `flag`: pointer to an i64 that is set to `detail + 1` where an index error is raised |
 
-use fornax_ir::kernel::{Kernel, Size};
+use fornax_ir::kernel::block::local_stride;
+use fornax_ir::kernel::{Kernel, LocalDecl, Size};
 
 /// Bytes of a word of the block.
 pub const WORD: i64 = 8;
@@ -74,10 +75,24 @@ impl BlockLayout {
 /// One local buffer in a worker's scratch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LocalSlot {
-    /// Number of elements.
+    /// Number of elements; of those from one copy to the next, where there are several.
     pub len: Size,
-    /// Bytes of one element.
+    /// Bytes of one element, of all copies.
     pub element: i64,
+}
+
+impl LocalSlot {
+    /// Of a local of that kernel.
+    #[must_use]
+    pub fn of(kernel: &Kernel, local: &LocalDecl) -> Self {
+        let element = local.dtype.bytes() as i64;
+        match kernel.schedule.block {
+            Some((_, points)) => {
+                LocalSlot { len: local_stride(local), element: element.saturating_mul(points) }
+            }
+            None => LocalSlot { len: local.len, element },
+        }
+    }
 }
 
 /// A worker's scratch: the kernel's locals in order, each rounded up to [`LOCAL_ALIGN`] bytes.
@@ -91,9 +106,7 @@ impl ScratchLayout {
     /// Of that kernel.
     #[must_use]
     pub fn of(kernel: &Kernel) -> Self {
-        let slot =
-            |l: &fornax_ir::kernel::LocalDecl| LocalSlot { len: l.len, element: l.dtype.bytes() as i64 };
-        ScratchLayout { slots: kernel.locals.iter().map(slot).collect() }
+        ScratchLayout { slots: kernel.locals.iter().map(|l| LocalSlot::of(kernel, l)).collect() }
     }
     /// Bytes a worker needs, given the kernel's scalar arguments; `None` if that overflows, or
     /// a length is negative or names an argument that is not there.

@@ -323,7 +323,7 @@ fn softmax_in_four_stages_with_a_local_row() {
             let q = out.bin(BinaryOp::Div, e, s);
             out.store(1, at_sizes(c(0), &[(0, size), (1, c(1))]), q);
             let along = schedule(Some((1, 8)), None, 1);
-            let kernel = Kernel {
+            let mut kernel = Kernel {
                 name: "softmax".to_owned(),
                 buffers: vec![read(F32), write(F32)],
                 scalars: 1,
@@ -343,10 +343,14 @@ fn softmax_in_four_stages_with_a_local_row() {
                         along,
                         schedule(Some((1, 1)), None, 2),
                     ],
+                    block: None,
                 },
             };
             let bufs = vec![floats(&mut rng, rows * n), vec![0; (rows * n * 4) as usize]];
-            check(&kernel, &bufs, &[n]);
+            for (chunk, block) in [(2, None), (2, Some((0, 2))), (4, Some((0, 2))), (3, Some((0, 1)))] {
+                (kernel.schedule.parallel, kernel.schedule.block) = (vec![(0, chunk)], block);
+                check(&kernel, &bufs, &[n]);
+            }
         }
     }
 }

@@ -301,7 +301,7 @@ impl Gen {
             name: format!("random {seed}"),
             scalars: scalars.len() as u32,
             stages: vec![body.stage(axes)],
-            schedule: Schedule { parallel, stages: vec![schedule] },
+            schedule: Schedule { parallel, stages: vec![schedule], ..Schedule::default() },
             ..kernel
         };
         (kernel, buffers, scalars)

@@ -4,6 +4,7 @@
 //! [`Group`] into a kernel. Everything a group's root needs is either inlined in the group (its
 //! members), computed row by row into scratch (its locals), or loaded from a materialised tensor.
 
+pub mod attention;
 pub mod greedy;
 mod merge;
 
@@ -42,6 +43,11 @@ impl Group {
     pub fn stored(&self) -> impl Iterator<Item = ValueId> + '_ {
         let root = self.copy_to.is_none().then_some(self.root);
         self.also.iter().copied().chain(root)
+    }
+
+    /// The values it computes, in no order.
+    fn computed(&self) -> impl Iterator<Item = ValueId> + '_ {
+        self.members.iter().chain(&self.locals).copied().chain(self.stored())
     }
 
     /// Whether the kernel computes a value: it stores it, inlines it, or has a stage for it.

@@ -84,6 +84,7 @@ pub(super) fn rewrite(graph: Graph, options: &Options, cache: &Cache) -> Result<
         best = planned(spelled(&candidates, &graph, &wanted, options, false)?, cache, &profile)?;
     }
     let Tried { graph, plan, inlinable, .. } = laid_out(best, options, cache)?;
+    let plan = crate::attention(&graph, cache, plan, options);
     let (plan, moves) = fusion::improve(&graph, cache, plan, &profile, &|v| inlinable[v.index()]);
     report.moves = moves;
     let cost =

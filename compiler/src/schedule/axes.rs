@@ -1,10 +1,10 @@
 //! Simplifies the axes of a draft: unit axes vanish, axes that an index divides are split, and
 //! neighbouring axes that every index walks through as one are merged.
 
-use super::draft::{DraftAxis, DraftKernel, DraftStage};
-use fornax_ir::Dim;
+use super::draft::{DraftAxis, DraftInst, DraftKernel, DraftStage};
 use fornax_ir::dim::{Atom, Ranges, simplify};
 use fornax_ir::kernel::AxisKind;
+use fornax_ir::{DType, Dim};
 
 /// Brings a draft's axes into the form that schedules best.
 pub(crate) fn simplify_axes(kernel: &mut DraftKernel, ranges: &mut Ranges) {
@@ -16,6 +16,7 @@ pub(crate) fn simplify_axes(kernel: &mut DraftKernel, ranges: &mut Ranges) {
         .max()
         .unwrap_or(0);
     drop_unit_axes(kernel, ranges);
+    split_outer(kernel, ranges, &mut next);
     for s in 0..kernel.stages.len() {
         split_divided(&mut kernel.stages[s], ranges, &mut next);
         merge_neighbours(&mut kernel.stages[s], ranges, &mut next);
@@ -52,11 +53,10 @@ fn drop_unit_axes(kernel: &mut DraftKernel, ranges: &Ranges) {
     }
 }
 
-/// An axis of the stage and a divisor of its extent by which some index divides it.
-fn divided_axis(stage: &mut DraftStage) -> Option<(usize, Dim)> {
+/// One of the axes and a divisor of its extent by which some index of the stage divides it.
+fn divided_axis(axes: &[DraftAxis], ops: &mut [(DraftInst, DType)]) -> Option<(usize, Dim)> {
     let mut found = None;
-    let axes = &stage.axes;
-    for (inst, _) in &mut stage.ops {
+    for (inst, _) in ops {
         inst.for_each_dim(|d| {
             if found.is_some() || !d.has_axes() {
                 return;
@@ -81,23 +81,54 @@ fn divided_axis(stage: &mut DraftStage) -> Option<(usize, Dim)> {
     found
 }
 
+/// How often the axes of one stage, and the outer ones, are split at most.
+const MAX_SPLITS: usize = 16;
+
 fn split_divided(stage: &mut DraftStage, ranges: &mut Ranges, next: &mut u32) {
-    for _ in 0..16 {
-        let Some((at, by)) = divided_axis(stage) else { return };
-        let axis = stage.axes[at].clone();
-        let Some(count) = axis.extent.div_exact(&by) else { return };
-        let (hi, lo) = (*next, *next + 1);
-        *next += 2;
-        ranges.set_axis(hi, count.clone());
-        ranges.set_axis(lo, by.clone());
-        let whole = Dim::axis(hi) * &by + Dim::axis(lo);
-        replace(stage, ranges, &|k| (k == axis.id).then(|| whole.clone()));
-        let kind = axis.kind;
-        stage.axes.splice(
-            at..=at,
-            [DraftAxis { id: hi, extent: count, kind }, DraftAxis { id: lo, extent: by.clone(), kind }],
-        );
+    for _ in 0..MAX_SPLITS {
+        let Some((at, by)) = divided_axis(&stage.axes, &mut stage.ops) else { return };
+        let Some(parts) = split(&stage.axes[at], by, ranges, next) else { return };
+        replace_split(stage, ranges, &parts);
+        stage.axes.splice(at..=at, [parts.hi, parts.lo]);
     }
+}
+
+/// Splits outer axes that some stage divides, such as heads of which several share what they read.
+fn split_outer(kernel: &mut DraftKernel, ranges: &mut Ranges, next: &mut u32) {
+    for _ in 0..MAX_SPLITS {
+        let outer = &kernel.outer;
+        let mut found = kernel.stages.iter_mut().filter_map(|s| divided_axis(outer, &mut s.ops));
+        let Some((at, by)) = found.next() else { return };
+        let Some(parts) = split(&outer[at], by, ranges, next) else { return };
+        kernel.stages.iter_mut().for_each(|s| replace_split(s, ranges, &parts));
+        kernel.outer.splice(at..=at, [parts.hi, parts.lo]);
+    }
+}
+
+/// An axis as two: `id = hi * extent(lo) + lo`.
+struct Parts {
+    id: u32,
+    hi: DraftAxis,
+    lo: DraftAxis,
+}
+
+fn split(axis: &DraftAxis, by: Dim, ranges: &mut Ranges, next: &mut u32) -> Option<Parts> {
+    let count = axis.extent.div_exact(&by)?;
+    let (hi, lo) = (*next, *next + 1);
+    *next += 2;
+    ranges.set_axis(hi, count.clone());
+    ranges.set_axis(lo, by.clone());
+    let kind = axis.kind;
+    Some(Parts {
+        id: axis.id,
+        hi: DraftAxis { id: hi, extent: count, kind },
+        lo: DraftAxis { id: lo, extent: by, kind },
+    })
+}
+
+fn replace_split(stage: &mut DraftStage, ranges: &Ranges, parts: &Parts) {
+    let whole = Dim::axis(parts.hi.id) * &parts.lo.extent + Dim::axis(parts.lo.id);
+    replace(stage, ranges, &|k| (k == parts.id).then(|| whole.clone()));
 }
 
 /// Whether every index that walks axis `a` walks it as the carry of `b`: `stride(a) = extent(b) * stride(b)`,

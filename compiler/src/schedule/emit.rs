@@ -1,6 +1,7 @@
 //! From graph values to scalar bodies: a value at an index is an expression over materialised
 //! tensors, and every view on the way is a map of indices.
 
+mod position;
 mod winograd;
 
 use super::Refuse;
@@ -323,6 +324,9 @@ impl Emitter<'_> {
                 self.pack(&perm, width, inputs[0], index, mask)
             }
             Op::Concat(c) => self.concat(c.axis as usize, &inputs, index, mask),
+            Op::Compare(o) if let Some(inside) = self.comparison(o.0, &inputs, index) => {
+                Ok(self.push(DraftInst::InRange(inside), DType::Bool))
+            }
             Op::Unary(_) | Op::Binary(_) | Op::Compare(_) | Op::Select(_) | Op::Cast(_) | Op::Bitcast(_) => {
                 let mut args = [0; 3];
                 // Contractions first: what is not accumulated comes behind them.

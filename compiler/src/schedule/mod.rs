@@ -1,7 +1,7 @@
 //! From a plan's groups to scheduled kernels.
 //!
 //! ```text
-//! group -> emit (scalar bodies, index maps) -> axes (drop, split, merge) -> finish (KIR) -> tile (schedule)
+//! group -> emit (scalar bodies, index maps) -> axes (drop, split, merge) -> reuse (locals) -> finish (KIR) -> tile (schedule)
 //! ```
 //! [`lower`] runs all of it. A group that is no single kernel is refused with a reason, which is how
 //! planning asks whether a fusion is admissible.
@@ -12,6 +12,7 @@ pub mod draft;
 mod emit;
 mod finish;
 mod maps;
+mod reuse;
 mod share;
 mod stores;
 pub mod tile;
@@ -65,6 +66,7 @@ pub struct Lowered {
 pub fn lower(graph: &Graph, group: &Group, machine: Machine) -> Result<Lowered, Refuse> {
     let (mut draft, mut ranges) = emit::emit(graph, group)?;
     axes::simplify_axes(&mut draft, &mut ranges);
+    reuse::share_locals(&mut draft);
     let bytes = bytes(graph, group, &draft);
     let dtype_of = |p: Place| match p {
         Place::Tensor(v) | Place::Local(v) | Place::Target(v) => graph.ty(v).dtype,

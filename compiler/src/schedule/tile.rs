@@ -3,6 +3,7 @@
 
 mod block;
 mod conv;
+mod strip;
 
 use super::const_extent;
 use super::share::share_out;
@@ -18,6 +19,10 @@ const TYPICAL: i64 = 128;
 
 /// Fills in `kernel.schedule`.
 pub fn choose(kernel: &mut Kernel, machine: Machine) {
+    if let Some(schedule) = strip::schedule(kernel, machine) {
+        kernel.schedule = schedule;
+        return;
+    }
     let stages: Vec<StageSchedule> = (0..kernel.stages.len()).map(|s| stage(kernel, s, machine)).collect();
     let parallel = if kernel.outer.is_empty() && kernel.stages.len() == 1 {
         share_out(kernel, &stages[0], machine)
@@ -30,7 +35,7 @@ pub fn choose(kernel: &mut Kernel, machine: Machine) {
             .map(|(i, _)| (i as AxisId, 1))
             .collect()
     };
-    kernel.schedule = Schedule { parallel, stages };
+    kernel.schedule = Schedule { parallel, stages, ..Schedule::default() };
 }
 
 /// Lanes of the narrowest register, in which costs of lane by lane work are counted: four values of 32 bits.

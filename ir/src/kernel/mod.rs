@@ -16,6 +16,7 @@
 //! one stores. A kernel bakes no address in: buffers and scalars are arguments.
 
 pub mod analysis;
+pub mod block;
 pub mod interp;
 pub mod math;
 pub mod text;
@@ -239,8 +240,8 @@ pub struct StageSchedule {
     pub rows: Option<(AxisId, u32)>,
     /// How often the innermost reduce loop is unrolled; 0 and 1 mean not at all.
     pub unroll: u32,
-    /// The order of the loops over all own axes of the stage, outermost first (reduce loops innermost;
-    /// a tiled axis stands for its loop over tiles). Empty: as the axes stand.
+    /// The order of the loops over all own axes of the stage, and that of [`Schedule::block`], outermost first (reduce
+    /// loops innermost; a tiled axis stands for its loop over tiles). Empty: as the axes stand.
     pub order: Vec<AxisId>,
     /// Loops around all others, outermost first: so many points of these axes at a time. The last is the `rows` axis;
     /// the load that [`analysis::copied_load`] names reads each of its blocks from a copy in the worker's scratch.
@@ -254,6 +255,10 @@ pub struct Schedule {
     /// neighbouring points: outer axes or, in a kernel of one stage without outer axes, `Parallel`
     /// axes of that stage. Work items count row-major over the chunks. Empty: one item.
     pub parallel: Vec<(AxisId, i64)>,
+    /// So many neighbouring points of the last outer axis run together: each stage runs for all of them before the
+    /// next one does, with that axis as the first of its own, and there is a copy of every local for each point
+    /// ([`block::unblocked`] spells that out). `None`: one point after the other.
+    pub block: Option<(AxisId, i64)>,
     /// One entry a stage.
     pub stages: Vec<StageSchedule>,
 }

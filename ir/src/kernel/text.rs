@@ -19,7 +19,7 @@
 //! ```
 //! `$n` is a scalar argument, `bn` a buffer argument, `ln` a local, `an` an axis, `%n` the value of
 //! instruction n. An index is `[offset + variable*stride + ...]`; offsets of 0 and strides of 1 are left out.
-//! `if [index] < limit & ...` is a mask. `;` starts a comment. A schedule that is left out is the default one.
+//! `if [index] < limit & ...` is a mask. `block a0*4` runs points of an outer axis together. `;` starts a comment. A schedule that is left out is the default one.
 
 use super::{
     Access, Affine, Axis, AxisKind, Buf, BufferDecl, InRange, IndexVar, Inst, Kernel, LocalDecl, Mask, Op,
@@ -138,6 +138,9 @@ impl fmt::Display for Kernel {
         if !self.schedule.parallel.is_empty() {
             writeln!(f)?;
         }
+        if let Some((axis, points)) = self.schedule.block {
+            writeln!(f, "  block a{axis}*{points}")?;
+        }
         for (i, s) in self.schedule.stages.iter().enumerate() {
             writeln!(f, "  schedule {i}:{s}")?;
         }
@@ -249,6 +252,11 @@ fn declaration(kernel: &mut Kernel, line: &mut Line<'_>) -> Result<(), TextError
                 break;
             }
         },
+        "block" => {
+            let axis = line.numbered("a", "an axis, such as a0,")?;
+            line.expect("*")?;
+            kernel.schedule.block = Some((axis, line.int("a number of points")?));
+        }
         "schedule" => {
             heading(line, "", kernel.schedule.stages.len())?;
             let plan = stage_schedule(line)?;
@@ -256,7 +264,7 @@ fn declaration(kernel: &mut Kernel, line: &mut Line<'_>) -> Result<(), TextError
         }
         other => {
             return line.error(format!(
-                "`{other}` where scalars, buffer, local, outer, stage, parallel, schedule or }} is expected"
+                "`{other}` where scalars, buffer, local, outer, stage, parallel, block, schedule or }} is expected"
             ));
         }
     }

@@ -22,9 +22,11 @@
 //! - `vector` and `rows` name different axes, own ones or `Parallel` outer ones, with counts of at least 1.
 //!   `rows` is `Parallel`. `vector` is not `Sequential`; if it is `Reduce`, then every accumulation of the stage
 //!   is `Interleaved` or gives the same in any order (maxima, minima, integers).
-//! - `order` is empty or a permutation of the stage's own axes in which reduce axes come last and neither these
-//!   nor the sequential ones change places among themselves.
-//! - `block` is empty or names different `Parallel` axes, the last of them that of `rows` with a multiple of its points;
+//! - `order` is empty or a permutation of the stage's own axes, and that of the kernel's `block`, in which reduce axes
+//!   come last and neither these nor the sequential ones change places among themselves.
+//! - The kernel's `block` names its last outer axis, `Parallel`, with a count of at least 1 of which the chunk of that
+//!   axis, if it is shared, is a multiple; the kernel then has several stages.
+//! - A stage's `block` is empty or names different `Parallel` axes, the last of them that of `rows` with a multiple of its points;
 //!   the kernel then has a load that reads copies ([`super::analysis::copied_load`]).
 //! - `parallel` names different `Parallel` axes with chunks of at least 1: outer ones or, in a kernel of one
 //!   stage without outer axes, that stage's.
@@ -134,6 +136,10 @@ pub enum Fault {
         "blocks {0:?} of other axes than parallel ones and rows last, of no whole tiles, or without a load to copy"
     )]
     Blocks(Vec<(AxisId, u32)>),
+    #[error(
+        "a block of {1} points of axis {0}, which is not the last outer one, or not parallel, or not shared in whole blocks, or of a kernel of one stage"
+    )]
+    OuterBlock(AxisId, i64),
     #[error("the order {0:?} is no legal permutation of the stage's axes")]
     LoopOrder(Vec<AxisId>),
 }
@@ -388,6 +394,14 @@ fn schedule(kernel: &Kernel) -> Result<(), Fault> {
             return Err(Fault::ScheduledAxis(axis, "parallel"));
         }
     }
+    if let Some((axis, points)) = plan.block {
+        let last = kernel.outer.last().filter(|_| axis as usize + 1 == kernel.outer.len());
+        let whole = |&(a, chunk): &(AxisId, i64)| a != axis || chunk % points == 0;
+        let fits = last.is_some_and(|a| a.kind == AxisKind::Parallel) && kernel.stages.len() > 1;
+        if !fits || points < 1 || !plan.parallel.iter().all(whole) {
+            return Err(Fault::OuterBlock(axis, points));
+        }
+    }
     Ok(())
 }
 
@@ -427,7 +441,9 @@ fn stage_schedule(kernel: &Kernel, s: usize, plan: &StageSchedule) -> Result<(),
             return Err(Fault::Blocks(plan.block.clone()));
         }
     }
-    let own = outer as AxisId..(outer + stage.axes.len()) as AxisId;
+    // The blocked axis stands in every stage.
+    let first = outer - usize::from(kernel.schedule.block.is_some() && outer > 0);
+    let own = first as AxisId..(outer + stage.axes.len()) as AxisId;
     let of_kind = |kind: AxisKind, axes: &mut dyn Iterator<Item = AxisId>| -> Vec<AxisId> {
         axes.filter(|&a| own.contains(&a) && kernel.axis(s, a).kind == kind).collect()
     };

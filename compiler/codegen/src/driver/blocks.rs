@@ -4,6 +4,8 @@
 //! the second-level cache comes from the third again for each of the panels it meets. A block that fits is copied once,
 //! to rows that lie side by side, and meets all panels from there. Copies change no element and no order of
 //! accumulation, so results keep every bit.
+//!
+//! Kernels of several stages run these for blocks of points of their last outer axis, where that is scheduled.
 
 use super::position::Position;
 use super::{Driver, counted_by, nest};
@@ -12,6 +14,7 @@ use crate::tile::StagePlan;
 use cranelift_codegen::ir::{InstBuilder, Value};
 use cranelift_frontend::FunctionBuilder;
 use fornax_ir::kernel::analysis::{copied_load, copied_stride};
+use fornax_ir::kernel::block::local_stride;
 use fornax_ir::kernel::{
     Affine, Axis, AxisId, AxisKind, Buf, IndexVar, Inst, Kernel, LocalDecl, Mask, Op, Schedule, Size, Stage,
     StageSchedule,
@@ -67,7 +70,7 @@ impl Blocks {
         let vector = StageSchedule { vector: Some((1, VECS)), ..StageSchedule::default() };
         let copy = Kernel {
             stages: vec![Stage { axes: vec![axis(rows as usize), axis(reduce)], body }],
-            schedule: Schedule { parallel: vec![], stages: vec![vector] },
+            schedule: Schedule { stages: vec![vector], ..Schedule::default() },
             ..blocked.clone()
         };
         let row_bytes = elements * op.dtype.bytes() as i64;
@@ -111,6 +114,31 @@ impl Driver<'_> {
             main.locals = copying.locals;
             let plans = self.plans;
             nest::emit(self, b, &mut main, &plans[0])
+        })
+    }
+
+    /// All stages, for a block of points of the axis that is the first of each after another.
+    pub(super) fn outer_blocks(
+        &mut self,
+        b: &mut FunctionBuilder<'_>,
+        pos: &Position,
+        (axis, points): (AxisId, i64),
+    ) -> Result<(), String> {
+        let bounds = pos.range(b, axis, self.kernel.axis(0, axis).extent);
+        counted_by(b, bounds, points, |b, at| {
+            let past = b.ins().iadd_imm_s(at, points);
+            let range = (at, b.ins().smin(past, bounds.1));
+            let mut block = pos.clone();
+            block.share(axis, range, points);
+            // The copies of a local for this block begin where the local does.
+            for (local, address) in self.kernel.locals.iter().zip(&mut block.locals) {
+                let stride = pos.size(b, local_stride(local));
+                let before = b.ins().imul(at, stride);
+                let before = b.ins().imul_imm_s(before, local.dtype.bytes() as i64);
+                *address = b.ins().isub(*address, before);
+            }
+            let plans = self.plans;
+            plans.iter().try_for_each(|plan| nest::emit(self, b, &mut block, plan))
         })
     }
 

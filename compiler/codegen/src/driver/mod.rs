@@ -4,7 +4,7 @@ mod blocks;
 mod nest;
 mod position;
 
-use crate::block::{BlockLayout, LOCAL_ALIGN, ScratchLayout};
+use crate::block::{BlockLayout, LOCAL_ALIGN, LocalSlot, ScratchLayout};
 use crate::error::Error;
 use crate::leaf::{LEAF_ALIGNMENT, LEAF_NAMESPACE, LeafEmitter};
 use crate::target::Target;
@@ -19,6 +19,7 @@ use cranelift_codegen::ir::{
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{Linkage, Module, ModuleResult};
+use fornax_ir::kernel::block::unblocked;
 use fornax_ir::kernel::{AxisId, Kernel, Size, math};
 use fornax_ir::leaf::Leaf;
 use position::Position;
@@ -88,7 +89,7 @@ pub fn define_kernel(
     if target.pointer_type() != types::I64 {
         return Err(refuse("addresses of 64 bits are needed".to_owned()));
     }
-    let expanded = collapse(math::expand(kernel));
+    let expanded = unblocked(collapse(math::expand(kernel)));
     let blocks = Blocks::of(&expanded);
     let kernel = blocks.as_ref().map_or(&expanded, |b| &b.kernel);
     let copy = blocks.as_ref().map(|b| (b, b.plan(emitter)));
@@ -187,8 +188,9 @@ impl Driver<'_> {
             let mut at = b.ins().iadd(base, offset);
             for local in &self.kernel.locals {
                 pos.locals.push(at);
-                let len = pos.size(b, local.len);
-                let bytes = b.ins().imul_imm_s(len, local.dtype.bytes() as i64);
+                let slot = LocalSlot::of(self.kernel, local);
+                let len = pos.size(b, slot.len);
+                let bytes = b.ins().imul_imm_s(len, slot.element);
                 let bytes = b.ins().iadd_imm_s(bytes, LOCAL_ALIGN - 1);
                 let bytes = b.ins().band_imm_s(bytes, -LOCAL_ALIGN);
                 at = b.ins().iadd(at, bytes);
@@ -262,6 +264,9 @@ impl Driver<'_> {
             if let Some((blocks, copy)) = self.copy {
                 let all = &self.kernel.schedule.stages[0].block;
                 return self.blocks(b, pos, (blocks, copy), all);
+            }
+            if let Some(block) = self.kernel.schedule.block {
+                return self.outer_blocks(b, pos, block);
             }
             for plan in plans {
                 nest::emit(self, b, pos, plan)?;

@@ -163,7 +163,7 @@ pub fn kernel(
         buffers,
         scalars,
         stages: vec![stage],
-        schedule: Schedule { parallel: Vec::new(), stages: vec![schedule] },
+        schedule: Schedule { stages: vec![schedule], ..Schedule::default() },
         ..Kernel::default()
     }
 }
