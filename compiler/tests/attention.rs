@@ -35,6 +35,8 @@ struct Case {
     keys: usize,
     /// Whether rows and keys are one symbol.
     symbol: bool,
+    /// Whether keys stand as queries do, row by row.
+    turned: bool,
     /// Elements of a query and of a value.
     width: [usize; 2],
     mask: Mask,
@@ -47,6 +49,7 @@ const PLAIN: Case = Case {
     rows: 40,
     keys: 64,
     symbol: false,
+    turned: false,
     width: [32, 32],
     mask: Mask::None,
 };
@@ -104,16 +107,17 @@ fn graph_of(case: &Case) -> Graph {
     let (rows, keys) = (case.rows.to_string(), case.keys.to_string());
     let (rows, keys) = if case.symbol { ("n", "n") } else { (rows.as_str(), keys.as_str()) };
     let q = b.input("q", f32s(&[&batch, &heads, rows, &d]));
-    let k = b.input("k", f32s(&[&batch, &few, &d, keys]));
+    let (third, fourth) = if case.turned { (keys, d.as_str()) } else { (d.as_str(), keys) };
+    let k = b.input("k", f32s(&[&batch, &few, third, fourth]));
     let v = b.input("v", f32s(&[&batch, &few, keys, &dv]));
     let (k, v) = (shared(&mut b, case, k), shared(&mut b, case, v));
-    let product = || DotGeneral { batch: vec![(0, 0), (1, 1)], contract: vec![(3, 2)] };
-    let scores = b.add(product(), &[q, k]).unwrap();
+    let product = |along: u32| DotGeneral { batch: vec![(0, 0), (1, 1)], contract: vec![(3, along)] };
+    let scores = b.add(product(2 + u32::from(case.turned)), &[q, k]).unwrap();
     let scale = b.scalar_f64(DType::F32, (case.width[0] as f64).sqrt().recip());
     let scores = b.binary(BinaryOp::Mul, scores, scale).unwrap();
     let scores = masked(&mut b, case, scores, [rows, keys]);
     let weights = b.softmax(scores, 3).unwrap();
-    let y = b.add(product(), &[weights, v]).unwrap();
+    let y = b.add(product(2), &[weights, v]).unwrap();
     b.output("y", y);
     b.finish()
 }
@@ -176,6 +180,17 @@ fn sizes_masks_and_shared_heads() {
         Case { heads: 4, shared: 2, rows: 19, keys: 19, symbol: true, mask: Mask::Chosen, ..PLAIN },
         Case { batch: 1, heads: 1, rows: 150, keys: 700, width: [17, 33], ..PLAIN },
         Case { batch: 1, heads: 1, rows: 15, keys: 5000, width: [16, 16], ..PLAIN },
+        Case { turned: true, rows: 35, keys: 52, mask: Mask::Added, ..PLAIN },
+        Case {
+            turned: true,
+            heads: 4,
+            shared: 2,
+            rows: 24,
+            keys: 24,
+            symbol: true,
+            mask: Mask::Causal,
+            ..PLAIN
+        },
         // One row, and one key.
         Case { batch: 1, heads: 12, rows: 1, keys: 77, ..PLAIN },
         Case { batch: 1, heads: 4, shared: 4, rows: 1, keys: 64, mask: Mask::Added, ..PLAIN },

@@ -6,6 +6,7 @@
 
 mod channels_last;
 mod product;
+mod turned;
 
 use crate::Options;
 use crate::machine::Machine;
@@ -26,6 +27,8 @@ pub fn choose(graph: Graph, machine: Machine, options: &Options) -> Result<(Grap
         None => (graph, false),
     };
     let nodes = graph.nodes.len();
+    let packed = |graph: &Graph, v| product::width(graph, v, 0, machine).is_some();
+    let graph = turned::columns(graph, machine, &packed)?;
     let graph = product::panels(graph, machine)?;
     let changed = convolutions || graph.nodes.len() != nodes;
     Ok((graph, changed))

@@ -53,7 +53,7 @@ fn slices(graph: &Graph) -> Vec<usize> {
 }
 
 /// How wide the panels of a product's right operand should be; `None` where it is no such product.
-fn width(graph: &Graph, v: ValueId, slices: usize, machine: Machine) -> Option<i64> {
+pub(super) fn width(graph: &Graph, v: ValueId, slices: usize, machine: Machine) -> Option<i64> {
     let node = graph.node(v);
     let Op::DotGeneral(dot) = &node.op else { return None };
     let (x, w) = (graph.ty(node.inputs[0]), graph.ty(node.inputs[1]));
