@@ -15,6 +15,7 @@ pub mod graph;
 pub mod kernel;
 pub mod leaf;
 pub mod literal;
+mod reference;
 pub mod scalar;
 
 pub use dim::{Dim, Ranges};

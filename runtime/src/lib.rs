@@ -14,6 +14,7 @@ pub mod abi;
 pub mod buffer;
 mod float_mode;
 pub mod io;
+pub mod library;
 pub mod pool;
 pub mod program;
 

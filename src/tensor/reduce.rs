@@ -1,11 +1,11 @@
 //! Reductions: many elements become one, along one axis (`-1`), several (`[0, 2]`) or all (`..`). With `keepdim` the
 //! reduced axes stay, with extent 1.
 
+use fornax_ir::DType;
 use fornax_ir::graph::ValueId;
 use fornax_ir::graph::builder::{Builder, Result as BuildResult};
-use fornax_ir::graph::ops::Iota;
-use fornax_ir::scalar::{BinaryOp, CompareOp, ReduceOp, UnaryOp};
-use fornax_ir::{DType, Dim as Expr};
+use fornax_ir::graph::ops::Cumulative;
+use fornax_ir::scalar::{BinaryOp, ReduceOp, UnaryOp};
 
 use super::Tensor;
 use super::args::Axes;
@@ -230,17 +230,60 @@ impl Tensor {
         })
     }
 
-    /// Running sums along an axis. Integers and bools give i64. Costs the square of the extent.
+    #[track_caller]
+    fn cumulated(&self, name: &'static str, axis: isize, op: ReduceOp) -> Tensor {
+        let axis = self.axis(name, axis);
+        apply_one(Key::tensors(name).int(axis as i64), &[self.into()], &|b, v| {
+            let x = if matches!(op, ReduceOp::Sum | ReduceOp::Prod) { widened(b, v[0])? } else { v[0] };
+            let of = Cumulative { op, axis: axis as u32, exclusive: false, reverse: false };
+            Ok(one(b.add(of, &[x])?))
+        })
+    }
+
+    /// Running sums along an axis. Integers and bools give i64.
     ///
     /// # Panics
     /// At the caller's line, when there is no such axis.
+    ///
+    /// ```
+    /// # use fornax::Tensor;
+    /// let x = Tensor::from([[1.0f32, 2.0], [3.0, 4.0]]);
+    /// assert_eq!(x.cumsum(0), Tensor::from([[1.0f32, 2.0], [4.0, 6.0]]));
+    /// ```
     #[must_use]
     #[track_caller]
     pub fn cumsum(&self, axis: isize) -> Tensor {
-        let axis = self.axis("cumsum", axis);
-        apply_one(Key::tensors("cumsum").int(axis as i64), &[self.into()], &|b, v| {
-            Ok(one(running_sum(b, v[0], axis)?))
-        })
+        self.cumulated("cumsum", axis, ReduceOp::Sum)
+    }
+
+    /// Running products along an axis. Integers and bools give i64.
+    ///
+    /// # Panics
+    /// As [`Tensor::cumsum`].
+    #[must_use]
+    #[track_caller]
+    pub fn cumprod(&self, axis: isize) -> Tensor {
+        self.cumulated("cumprod", axis, ReduceOp::Prod)
+    }
+
+    /// The largest element so far along an axis; NaN from the first NaN on. Not for bools.
+    ///
+    /// # Panics
+    /// As [`Tensor::cumsum`].
+    #[must_use]
+    #[track_caller]
+    pub fn cummax(&self, axis: isize) -> Tensor {
+        self.cumulated("cummax", axis, ReduceOp::Max)
+    }
+
+    /// The smallest element so far along an axis; NaN from the first NaN on. Not for bools.
+    ///
+    /// # Panics
+    /// As [`Tensor::cumsum`].
+    #[must_use]
+    #[track_caller]
+    pub fn cummin(&self, axis: isize) -> Tensor {
+        self.cumulated("cummin", axis, ReduceOp::Min)
     }
 
     #[track_caller]
@@ -250,25 +293,4 @@ impl Tensor {
             fail(op, &[self.into()], &what);
         }
     }
-}
-
-/// The sum, for each place j of the axis, of the elements at places up to j: chosen from all pairs of places, so that it
-/// works for symbolic extents and an infinity stays where it is.
-fn running_sum(b: &mut Builder, x: ValueId, axis: usize) -> BuildResult<ValueId> {
-    let x = widened(b, x)?;
-    let shape = b.shape(x).to_vec();
-    let n = shape[axis].clone();
-    let mut pairs = shape.clone();
-    pairs.insert(axis + 1, Expr::ONE);
-    let x = b.reshape(x, pairs.clone())?;
-    pairs[axis + 1] = n.clone();
-    let x = b.broadcast_to(x, &pairs)?;
-    let mut square = vec![Expr::ONE; pairs.len()];
-    (square[axis], square[axis + 1]) = (n.clone(), n);
-    let square_of = |axis: usize| Iota { dtype: DType::I64, shape: square.clone(), axis: axis as u32 };
-    let (from, to) = (b.add(square_of(axis), &[])?, b.add(square_of(axis + 1), &[])?);
-    let counts = b.compare(CompareOp::Le, from, to)?;
-    let zero = b.scalar_f64(b.dtype(x), 0.0);
-    let chosen = b.select(counts, x, zero)?;
-    b.reduce(ReduceOp::Sum, chosen, &[axis as u32])
 }

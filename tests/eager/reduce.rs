@@ -116,4 +116,11 @@ fn running_sums() {
     let x = Tensor::from([1.0f32, f32::INFINITY, 2.0]);
     assert_eq!(x.cumsum(0), Tensor::from([1.0f32, f32::INFINITY, f32::INFINITY]));
     assert_eq!(Tensor::from([true, false, true]).cumsum(0), Tensor::from([1i64, 1, 2]));
+    assert_eq!(Tensor::from([2i32, 3, 4]).cumprod(0), Tensor::from([2i64, 6, 24]));
+    let x = Tensor::from([[1.0f32, 5.0, 3.0], [4.0, f32::NAN, 9.0]]);
+    let largest = x.cummax(1);
+    assert_eq!(largest.i(0), Tensor::from([1.0f32, 5.0, 5.0]));
+    assert!(largest.i((1, 1)).item::<f32>().is_nan() && largest.i((1, 2)).item::<f32>().is_nan());
+    assert_eq!(x.cummin(0).i((1, ..1)), Tensor::from([1.0f32]));
+    assert_eq!(Tensor::from([3u8, 1, 2]).cummin(-1), Tensor::from([3u8, 1, 1]));
 }

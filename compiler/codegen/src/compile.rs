@@ -80,14 +80,14 @@ pub fn compile(program: &Program, target: &Target, leaf: &str, options: &Options
         |emitter: &Box<dyn LeafEmitter>, kernel: &&Kernel| kernel_object(kernel, target, &**emitter, options);
     let kernels = in_parallel(&distinct, options.threads, emitter, kernel)?;
     let mut linker =
-        Linker { program, module: ImageModule::new(target.isa.clone(), []), dumps: Dumps::default() };
+        Linker { program, module: ImageModule::new(target.isa.clone(), library()), dumps: Dumps::default() };
     let ids = kernels
         .iter()
         .enumerate()
         .map(|(i, kernel)| linker.kernel(i, kernel))
         .collect::<Result<Vec<_>, _>>()?;
     let functions: Vec<FuncId> = number.iter().map(|&n| ids[n]).collect();
-    let scratch: Vec<&ScratchLayout> = number.iter().map(|&n| &kernels[n].scratch).collect();
+    let scratch: Vec<&ScratchLayout> = number.iter().map(|&n| kernels[n].scratch()).collect();
     let (entry, units) = entry::define(program, &functions, &scratch, &mut linker.module)?;
     let unit = |(): &(), unit: &Unit| unit_object(unit, target, options);
     let objects = in_parallel(&units, options.threads, || (), unit)?;
@@ -107,6 +107,11 @@ pub fn compile(program: &Program, target: &Target, leaf: &str, options: &Options
     };
     tracing::debug!(program = program.name, target = target.id(leaf), ?stats, "compiled");
     Compiled::new(program, image, entry, stats, external_symbols, dumps)
+}
+
+/// The functions of the runtime library, with their addresses.
+fn library() -> impl Iterator<Item = (String, usize)> {
+    fornax_runtime::library::TABLE.into_iter().map(|(name, f)| (name.to_string(), f as usize))
 }
 
 /// The distinct kernels, and for each kernel the number of the one it equals.
@@ -134,7 +139,23 @@ struct Object {
 }
 
 /// A compiled kernel.
-struct KernelObject {
+enum KernelObject {
+    /// Code of its own.
+    Code(CodeObject),
+    /// A function of the runtime library, by its name.
+    Library(String, ScratchLayout),
+}
+
+impl KernelObject {
+    fn scratch(&self) -> &ScratchLayout {
+        match self {
+            KernelObject::Code(code) => &code.scratch,
+            KernelObject::Library(_, scratch) => scratch,
+        }
+    }
+}
+
+struct CodeObject {
     object: Object,
     /// Functions of its leaves.
     functions: Vec<Vec<u8>>,
@@ -148,13 +169,16 @@ fn kernel_object(
     emitter: &dyn LeafEmitter,
     options: &Options,
 ) -> Result<KernelObject, Error> {
+    if let Some(library) = kernel.library {
+        return Ok(KernelObject::Library(library.symbol(kernel), ScratchLayout::of(kernel)));
+    }
     let KernelCode { function, leaves, functions, scratch } = define_kernel(kernel, target, emitter)?;
     let leaves = options.dump_leaves.then(|| {
         let text = |(name, leaf): &(String, fornax_ir::leaf::Leaf)| format!("; {name}\n{leaf}\n");
         leaves.iter().map(text).collect()
     });
     let object = compile_function(function, &kernel.name, FuncId::from_u32(0), target, options)?;
-    Ok(KernelObject { object, functions, scratch, leaves })
+    Ok(KernelObject::Code(CodeObject { object, functions, scratch, leaves }))
 }
 
 fn unit_object(unit: &Unit, target: &Target, options: &Options) -> Result<Object, Error> {
@@ -201,6 +225,16 @@ struct Linker<'a> {
 
 impl Linker<'_> {
     fn kernel(&mut self, number: usize, kernel: &KernelObject) -> Result<FuncId, Error> {
+        match kernel {
+            KernelObject::Code(code) => self.code(number, code),
+            KernelObject::Library(symbol, _) => {
+                let declared = self.module.declare_function(symbol, Linkage::Import, &signature());
+                declared.map_err(|e| self.refuse(e))
+            }
+        }
+    }
+
+    fn code(&mut self, number: usize, kernel: &CodeObject) -> Result<FuncId, Error> {
         let declared = self.module.declare_function(&format!("k{number}"), Linkage::Local, &signature());
         let id = declared.map_err(|e| self.refuse(e))?;
         if let Some(leaves) = &kernel.leaves {

@@ -9,7 +9,7 @@
 
 use super::{Group, Plan, demanded, inlined_always, is_stored, several_products};
 use crate::canonicalize::constant::uniform;
-use crate::schedule::{Cache, is_vectorised};
+use crate::schedule::{Cache, is_library, is_vectorised};
 use fornax_ir::graph::ops::OpClass;
 use fornax_ir::graph::{Graph, Op, ValueId};
 use fornax_ir::scalar::{BinaryOp, UnaryOp};
@@ -123,6 +123,7 @@ impl Fuser<'_> {
         }
         // Panels are there to be read from memory.
         let may = !matches!(self.op(v), Op::Pack(_) | Op::WinogradInput(_) | Op::WinogradWeights(_))
+            && !is_library(self.graph, v)
             && (self.inlinable)(v)
             && !self.stored[v.index()]
             && !uses.is_empty();
@@ -205,7 +206,7 @@ impl Fuser<'_> {
     /// Whether a kernel may compute `v` where it uses it.
     fn admits(&self, v: ValueId, u: &Use) -> bool {
         let group = &self.groups[u.group];
-        if group.members.len() >= MAX_MEMBERS {
+        if group.members.len() >= MAX_MEMBERS || is_library(self.graph, group.root) {
             return false;
         }
         let class = self.op(v).class();

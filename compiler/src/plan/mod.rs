@@ -8,7 +8,7 @@ pub mod attention;
 pub mod greedy;
 mod merge;
 
-use crate::schedule::{Cache, Lowered, MAX_PRODUCTS};
+use crate::schedule::{Cache, Lowered, MAX_PRODUCTS, is_library};
 use fornax_ir::graph::ops::OpClass;
 use fornax_ir::graph::{ConstId, Graph, Op, ValueId};
 use fornax_ir::kernel::Inst;
@@ -154,11 +154,12 @@ fn is_stored_directly(graph: &Graph, v: ValueId) -> bool {
     }
 }
 
-/// The tensors that must be in memory because the outputs or control flow read them there.
+/// The tensors that must be in memory because the outputs, control flow or library functions read them there.
 pub fn demanded(graph: &Graph) -> FxHashSet<ValueId> {
     let live = graph.live();
-    let regions = graph.values().filter(|v| live[v.index()] && graph.node(*v).op.has_regions());
-    let operands = regions.flat_map(|v| graph.node(v).inputs.iter().copied());
+    let reads = |v: ValueId| graph.node(v).op.has_regions() || is_library(graph, v);
+    let readers = graph.values().filter(|v| live[v.index()] && reads(*v));
+    let operands = readers.flat_map(|v| graph.node(v).inputs.iter().copied());
     operands.chain(graph.outputs.iter().map(|o| o.value)).map(|v| storage(graph, v)).collect()
 }
 

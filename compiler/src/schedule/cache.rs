@@ -5,7 +5,7 @@
 //! [`Structure`] numbers its values in the order in which they are met from the root on. The layers of a
 //! deep model are lowered once each, and so is a group that planning tries and assembling needs.
 
-use super::{DETAIL, Lowered, Operand, Refuse, literal_scalar, lower};
+use super::{DETAIL, Lowered, Operand, Refuse, is_library, literal_scalar, lower};
 use crate::Machine;
 use crate::plan::{Group, storage};
 use fornax_ir::Dim;
@@ -76,11 +76,13 @@ fn structure(graph: &Graph, group: &Group) -> (Structure, Vec<ValueId>) {
     n.id(group.root);
     group.locals.iter().for_each(|&v| _ = n.id(v));
     let also = group.also.iter().map(|&v| n.id(v)).collect();
+    // Library functions read counters and extents from memory, too.
+    let from_memory = is_library(graph, group.root);
     let mut entries = vec![];
     while entries.len() < n.values.len() {
         let v = n.values[entries.len()];
         let node = graph.node(v);
-        let leaf = matches!(node.op, Op::Iota(_) | Op::Dims(_));
+        let leaf = matches!(node.op, Op::Iota(_) | Op::Dims(_)) && !from_memory;
         let mut inputs = SmallVec::new();
         let source = match &node.op {
             Op::Reshape(_) => {

@@ -11,6 +11,7 @@ mod cache;
 pub mod draft;
 mod emit;
 mod finish;
+mod library;
 mod maps;
 mod reuse;
 mod share;
@@ -21,6 +22,7 @@ mod work;
 pub use cache::Cache;
 pub(crate) use emit::MAX_PRODUCTS;
 pub(crate) use finish::DETAIL;
+pub(crate) use library::is_library;
 
 use crate::Machine;
 use crate::plan::Group;
@@ -64,6 +66,9 @@ pub struct Lowered {
 
 /// Lowers a group to a scheduled kernel, or says why it cannot be one.
 pub fn lower(graph: &Graph, group: &Group, machine: Machine) -> Result<Lowered, Refuse> {
+    if is_library(graph, group.root) && group.copy_to.is_none() {
+        return library::lower(graph, group, machine);
+    }
     let (mut draft, mut ranges) = emit::emit(graph, group)?;
     axes::simplify_axes(&mut draft, &mut ranges);
     reuse::share_locals(&mut draft);

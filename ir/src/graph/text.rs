@@ -210,6 +210,11 @@ fn write_node(out: &mut String, g: &Graph, n: &Node) -> fmt::Result {
         Op::WinogradWeights(a) => write!(out, "{name} {operands} tile {} width {}", a.tile, a.width),
         Op::WinogradOutput(a) => write!(out, "{name} {operands} tile {} size {}", a.tile, list(&a.size)),
         Op::Gather(a) => write!(out, "{name} {operands} axes {}", list(&a.axes)),
+        Op::Cumulative(a) => {
+            let exclusive = if a.exclusive { " exclusive" } else { "" };
+            let reverse = if a.reverse { " reverse" } else { "" };
+            write!(out, "{name} {operands} by {} axis {}{exclusive}{reverse}", a.op, a.axis)
+        }
         Op::Cond(a) => write!(out, "{name} {operands} then {} otherwise {}", a.then, a.otherwise),
         Op::While(a) => {
             write!(out, "{name} {operands} cond {} body {} carried {}", a.cond, a.body, a.carried)

@@ -402,6 +402,7 @@ fn attribute_dims(op: &Op) -> Vec<&Dim> {
         | Op::Reduce(_)
         | Op::DotGeneral(_)
         | Op::Gather(_)
+        | Op::Cumulative(_)
         | Op::Cond(_)
         | Op::While(_)
         | Op::Proj(_) => vec![],

@@ -64,6 +64,14 @@ pub enum KernelError {
         /// Its length.
         len: i64,
     },
+    /// A library function cannot work with these arguments.
+    #[error("kernel `{kernel}`: {what}")]
+    Library {
+        /// The kernel's name.
+        kernel: String,
+        /// Why.
+        what: String,
+    },
     /// An access beyond its buffer, or an index that does not fit 64 bits.
     #[error(
         "kernel `{kernel}`, stage {stage}, instruction %{inst}: element {index} of {buf}, which has {len}"
@@ -105,6 +113,10 @@ pub fn run(
     if scalars.len() != kernel.scalars as usize {
         let (expected, found) = (kernel.scalars as usize, scalars.len());
         return Err(KernelError::ScalarCount { kernel: name(), expected, found });
+    }
+    if let Some(function) = kernel.library {
+        let result = super::library::run(function, buffers, &kernel.buffers, scalars);
+        return result.map_err(|what| KernelError::Library { kernel: name(), what });
     }
     let mut locals = Vec::new();
     for (i, local) in kernel.locals.iter().enumerate() {

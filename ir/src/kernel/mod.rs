@@ -13,14 +13,17 @@
 //! them, once. Stores of such a stage depend on no reduce axis.
 //!
 //! Points of `Parallel` axes (outer ones included) are independent: no point reads what another
-//! one stores. A kernel bakes no address in: buffers and scalars are arguments.
+//! one stores. A kernel may be a function of the runtime library instead ([`Library`]). A kernel bakes no address in: buffers and scalars are arguments.
 
 pub mod analysis;
 pub mod block;
 pub mod interp;
+pub mod library;
 pub mod math;
 pub mod text;
 pub mod verify;
+
+pub use library::Library;
 
 use crate::dtype::DType;
 use crate::scalar::{BinaryOp, CompareOp, ReduceOp, Scalar, UnaryOp, named_enum};
@@ -279,13 +282,15 @@ pub struct Kernel {
     pub outer: Vec<Axis>,
     /// What runs at each point of the outer axes, in order.
     pub stages: Vec<Stage>,
+    /// The function of the runtime library that it is, instead of stages.
+    pub library: Option<Library>,
     /// How it runs.
     pub schedule: Schedule,
 }
 
 impl Kernel {
     fn key(&self) -> impl Hash + Eq + '_ {
-        (&self.buffers, self.scalars, &self.locals, &self.outer, &self.stages, &self.schedule)
+        (&self.buffers, self.scalars, &self.locals, &self.outer, &self.stages, self.library, &self.schedule)
     }
     /// The axis of that number, as a stage sees it.
     pub fn axis(&self, stage: usize, id: AxisId) -> &Axis {

@@ -18,12 +18,13 @@
 //! }
 //! ```
 //! `$n` is a scalar argument, `bn` a buffer argument, `ln` a local, `an` an axis, `%n` the value of
-//! instruction n. An index is `[offset + variable*stride + ...]`; offsets of 0 and strides of 1 are left out.
+//! instruction n. `library cumulative` names a function that the kernel is instead of stages. An index is
+//! `[offset + variable*stride + ...]`; offsets of 0 and strides of 1 are left out.
 //! `if [index] < limit & ...` is a mask. `block a0*4` runs points of an outer axis together. `;` starts a comment. A schedule that is left out is the default one.
 
 use super::{
-    Access, Affine, Axis, AxisKind, Buf, BufferDecl, InRange, IndexVar, Inst, Kernel, LocalDecl, Mask, Op,
-    Order, Size, Stage, StageSchedule,
+    Access, Affine, Axis, AxisKind, Buf, BufferDecl, InRange, IndexVar, Inst, Kernel, Library, LocalDecl,
+    Mask, Op, Order, Size, Stage, StageSchedule,
 };
 use crate::dtype::DType;
 use crate::scalar::{BinaryOp, CompareOp, ReduceOp, UnaryOp};
@@ -117,6 +118,9 @@ impl fmt::Display for Kernel {
         }
         for (i, a) in self.outer.iter().enumerate() {
             writeln!(f, "  outer a{i}: {} {}", a.kind, a.extent)?;
+        }
+        if let Some(function) = self.library {
+            writeln!(f, "  library {function}")?;
         }
         for stage in &self.stages {
             writeln!(f, "  stage {{")?;
@@ -244,6 +248,9 @@ fn declaration(kernel: &mut Kernel, line: &mut Line<'_>) -> Result<(), TextError
             heading(line, "a", kernel.outer.len())?;
             kernel.outer.push(axis(line)?);
         }
+        "library" => {
+            kernel.library = Some(line.parse("a library function", Library::from_name)?);
+        }
         "parallel" => loop {
             let axis = line.numbered("a", "an axis, such as a0,")?;
             line.expect("/")?;
@@ -264,7 +271,7 @@ fn declaration(kernel: &mut Kernel, line: &mut Line<'_>) -> Result<(), TextError
         }
         other => {
             return line.error(format!(
-                "`{other}` where scalars, buffer, local, outer, stage, parallel, block, schedule or }} is expected"
+                "`{other}` where scalars, buffer, local, outer, library, stage, parallel, block, schedule or }} is expected"
             ));
         }
     }

@@ -4,6 +4,8 @@
 //! - Scalar arguments that sizes, masks and instructions name exist. Known extents and local lengths are not negative.
 //! - Outer axes are `Parallel` or `Sequential`. A stage sees at most 64 axes, outer ones included.
 //!
+//! - A kernel that is a library function has the arguments of that, and no stages ([`super::Library::check`]).
+//!
 //! Stage
 //! - `Reduce` axes come after all others, and a stage that has some has an accumulation.
 //!
@@ -122,6 +124,8 @@ pub enum Fault {
     ReduceAfterAccumulation,
     #[error("the store depends on a reduce axis")]
     StoreInReduce,
+    #[error("{0}")]
+    Library(&'static str),
     #[error("{found} stage schedules for {stages} stages")]
     ScheduleCount { found: usize, stages: usize },
     #[error("axis {0} cannot be the {1} axis")]
@@ -173,6 +177,9 @@ pub fn verify(kernel: &Kernel) -> Result<(), VerifyError> {
         }
     }
     schedule(kernel).map_err(at(Place::Schedule))?;
+    if let Some(function) = kernel.library {
+        function.check(kernel).map_err(Fault::Library).map_err(at(Place::Header))?;
+    }
     for (s, plan) in kernel.schedule.stages.iter().enumerate() {
         stage_schedule(kernel, s, plan).map_err(at(Place::StageSchedule(s)))?;
     }

@@ -64,6 +64,15 @@ pub(super) fn gather_nd(cx: &mut NodeCx<'_, '_>) -> Out {
     Ok(vec![cx.b.add(ops::Gather { axes: (0..(batch + depth) as u32).collect() }, &operands)?])
 }
 
+/// CumSum: running sums along an axis that is an operand.
+pub(super) fn cum_sum(cx: &mut NodeCx<'_, '_>) -> Out {
+    let (x, axis) = (cx.input(0)?, cx.input(1)?);
+    let [axis] = cx.ints_of(axis, "the axis")?[..] else { return Err(cx.bad("the axis must be one number")) };
+    let axis = cx.axis(axis, cx.rank(x))? as u32;
+    let (exclusive, reverse) = (cx.flag("exclusive", false)?, cx.flag("reverse", false)?);
+    Ok(vec![cx.b.cumsum(x, axis, exclusive, reverse)?])
+}
+
 /// OneHot: `values[1]` where the place along a new axis equals the index (negative ones count from the
 /// end), `values[0]` elsewhere.
 pub(super) fn one_hot(cx: &mut NodeCx<'_, '_>) -> Out {

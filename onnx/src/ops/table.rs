@@ -45,6 +45,7 @@ pub(crate) static TABLE: &[Row] = &[
     row("ConvTranspose", 1, conv::conv_transpose),
     row("Cos", 7, |cx| elementwise::unary(cx, UnaryOp::Cos)),
     row("Cosh", 9, functions::cosh),
+    row("CumSum", 11, index::cum_sum),
     row("DepthToSpace", 1, slice::depth_to_space),
     row("DequantizeLinear", 10, quantize::dequantize),
     row("Div", 1, |cx| elementwise::binary(cx, BinaryOp::Div)),

@@ -2,7 +2,7 @@
 
 use super::super::ValueId;
 use super::super::builder::{Builder, Result};
-use super::super::ops::{Iota, Pad, ReduceWindow};
+use super::super::ops::{Cumulative, Iota};
 use crate::dim::Dim;
 use crate::dtype::DType;
 use crate::scalar::{BinaryOp, CompareOp, ReduceOp, UnaryOp};
@@ -61,35 +61,9 @@ impl Builder {
         self.reduce_keep(pick, places, &[axis])
     }
 
-    /// Running sums along an axis of constant extent: element `i` sums the elements up to `i` (from `i` on
-    /// with `reverse`), itself left out with `exclusive`. Costs the square of the extent.
+    /// Running sums along an axis: element `i` sums the elements up to `i` (from `i` on with `reverse`), itself left
+    /// out with `exclusive`.
     pub fn cumsum(&mut self, x: ValueId, axis: u32, exclusive: bool, reverse: bool) -> Result<ValueId> {
-        self.check_axis("cumsum", x, axis)?;
-        let shape = self.shape(x).to_vec();
-        let Some(n) = shape[axis as usize].as_const() else {
-            let what = format!("axis {axis} of {} must have a constant extent", self.ty(x));
-            return self.shape_error("cumsum", what);
-        };
-        if n == 0 {
-            return Ok(x);
-        }
-        let mut x = x;
-        if exclusive {
-            let (mut lo, mut hi) = (vec![Dim::ZERO; shape.len()], vec![Dim::ZERO; shape.len()]);
-            let side = if reverse { &mut hi } else { &mut lo };
-            side[axis as usize] = Dim::ONE;
-            let zero = self.scalar_f64(self.dtype(x), 0.0);
-            let padded = self.add(Pad { lo, hi }, &[x, zero])?;
-            x = self.slice_axis(padded, axis, Dim::constant(i64::from(reverse)), Dim::constant(n))?;
-        }
-        let axes = shape.len() - axis as usize;
-        let mut window = vec![1; axes];
-        window[0] = n;
-        let mut pads = vec![(Dim::ZERO, Dim::ZERO); axes];
-        let reach = Dim::constant(n - 1);
-        pads[0] = if reverse { (Dim::ZERO, reach) } else { (reach, Dim::ZERO) };
-        let ones = vec![1; axes];
-        let op = ReduceWindow { op: ReduceOp::Sum, window, strides: ones.clone(), pads, dilations: ones };
-        self.add(op, &[x])
+        self.add(Cumulative { op: ReduceOp::Sum, axis, exclusive, reverse }, &[x])
     }
 }

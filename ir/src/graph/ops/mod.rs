@@ -7,6 +7,7 @@
 
 mod check;
 pub mod conv;
+pub mod cumulative;
 pub mod dot;
 pub mod elementwise;
 pub mod index;
@@ -21,6 +22,7 @@ pub mod window;
 pub mod winograd;
 
 pub use conv::Conv;
+pub use cumulative::Cumulative;
 pub use dot::DotGeneral;
 pub use elementwise::{Binary, Bitcast, Cast, Compare, Select, Unary};
 pub use index::Gather;
@@ -50,6 +52,8 @@ pub enum OpClass {
     Contraction,
     /// Element places depend on data.
     Indexing,
+    /// Computed by a function of the runtime library, from tensors in memory.
+    Library,
     /// Control flow, and the results of it.
     Region,
 }
@@ -234,6 +238,7 @@ operators! {
     WinogradWeights(WinogradWeights) = "winograd_weights", 1..=1, Contraction, 1;
     WinogradOutput(WinogradOutput) = "winograd_output", 1..=1, Contraction, 1;
     Gather(Gather) = "gather", 2..=usize::MAX, Indexing, 1;
+    Cumulative(Cumulative) = "cumulative", 1..=1, Library, 1;
     Cond(Cond) = "cond", 1..=usize::MAX, Region, 1;
     While(While) = "while", 0..=usize::MAX, Region, 1;
     Scan(Scan) = "scan", 0..=usize::MAX, Region, 1;

@@ -87,6 +87,12 @@ pub(super) fn of(op: &Op) -> Attributes {
         Op::WinogradWeights(a) => vec![("tile", Int(a.tile)), ("width", Int(a.width))],
         Op::WinogradOutput(a) => vec![("tile", Int(a.tile)), ("size", Extents(a.size.clone()))],
         Op::Gather(a) => vec![("axes", wide(&a.axes))],
+        Op::Cumulative(a) => vec![
+            ("by", name(a.op.name())),
+            ("axis", int(a.axis)),
+            ("exclusive", Int(a.exclusive.into())),
+            ("reverse", Int(a.reverse.into())),
+        ],
         Op::Cond(a) => vec![("then", int(a.then.0)), ("otherwise", int(a.otherwise.0))],
         Op::While(a) => {
             vec![("cond", int(a.cond.0)), ("body", int(a.body.0)), ("carried", int(a.carried))]
@@ -153,6 +159,13 @@ pub(super) fn operator(kind: OpKind, attributes: Attributes) -> Result<Op, Strin
         OpKind::WinogradWeights => WinogradWeights { tile: a.int("tile")?, width: a.int("width")? }.into(),
         OpKind::WinogradOutput => WinogradOutput { tile: a.int("tile")?, size: a.extents("size")? }.into(),
         OpKind::Gather => Gather { axes: a.axes("axes")? }.into(),
+        OpKind::Cumulative => Cumulative {
+            op: a.named("by", ReduceOp::from_name)?,
+            axis: a.small("axis")?,
+            exclusive: a.truth("exclusive")?,
+            reverse: a.truth("reverse")?,
+        }
+        .into(),
         OpKind::Cond => {
             Cond { then: RegionId(a.small("then")?), otherwise: RegionId(a.small("otherwise")?) }.into()
         }

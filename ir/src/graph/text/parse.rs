@@ -383,6 +383,7 @@ impl Parser<'_> {
             }
             "winograd_output" => WinogradOutput { tile: self.tile()?, size: self.named_dims("size")? }.into(),
             "gather" => Gather { axes: self.axes("axes")? }.into(),
+            "cumulative" => self.cumulative()?.into(),
             name => match (scalar_operator(name), self.region_operator(name)?) {
                 (Some(op), _) | (None, Some(op)) => op,
                 (None, None) => return self.s.error_at(place, format!("unknown operator `{name}`")),
@@ -417,6 +418,14 @@ impl Parser<'_> {
         let window = self.numbers("window")?;
         let (strides, pads, dilations) = (self.numbers("strides")?, self.pads()?, self.numbers("dilations")?);
         Ok(ReduceWindow { op, window, strides, pads, dilations })
+    }
+
+    fn cumulative(&mut self) -> Result<Cumulative> {
+        let op = self.reduce_op()?;
+        self.s.expect_word("axis")?;
+        let axis = self.s.integer("axis number")?;
+        let (exclusive, reverse) = (self.s.eat_word("exclusive"), self.s.eat_word("reverse"));
+        Ok(Cumulative { op, axis, exclusive, reverse })
     }
 
     /// The data section behind the graph.
