@@ -271,7 +271,7 @@ impl Assembler<'_> {
             return d.clone();
         };
         let loc = scope.graph.loc(ValueId(v));
-        let at = if loc.is_empty() { "gather" } else { loc };
+        let at = if loc.is_empty() { scope.graph.node(ValueId(v)).op.name() } else { loc };
         let text = format!("{at}: an index is outside its axis");
         Dim::constant(self.message(text) as i64)
     }

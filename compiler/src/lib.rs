@@ -224,6 +224,7 @@ fn outside_in(
     rewrite: &mut dyn FnMut(Graph) -> Result<rewrite::Rewritten, Error>,
 ) -> Result<rewrite::Rewritten, Error> {
     let mut made = rewrite(graph)?;
+    made.plan.join_sorts(&made.graph);
     let mut plans = vec![];
     for region in &mut made.graph.regions {
         let inner = outside_in(std::mem::take(region), rewrite)?;

@@ -12,8 +12,10 @@ mod linalg;
 mod ndarray;
 mod nn;
 mod operators;
+mod order;
 mod read;
 mod reduce;
+mod scatter;
 mod shape;
 mod storage;
 

@@ -139,3 +139,18 @@ fn values_that_do_not_fit_are_named() {
     panics!(eager::with_threads(0, || x.clone()), "with_threads(0)");
     panics!(cat(&[], 0), "no tensor");
 }
+
+#[test]
+fn updates_and_orders_that_do_not_fit() {
+    let x = zeros(&[2, 3]);
+    let (i, u) = (Tensor::from([[0, 1, 0]]), zeros(&[1, 3]));
+    panics!(x.scatter(0, &Tensor::from([0]), &u), "scatter(f32[2, 3], i32[1], f32[1, 3])", "as many axes");
+    panics!(x.scatter(0, &u, &u), "integer indices");
+    panics!(x.scatter(0, &i, &u.to_dtype(DType::F64)), "must have the dtype of the data");
+    panics!(x.scatter_add(0, &Tensor::from([[0, 2, 0]]), &u), "an index is out of range");
+    panics!(x.index_add(1, &Tensor::from([0]), &u), "1 is not 2");
+    panics!(x.index_put(&[], &u, false), "index tensors of one shape");
+    panics!(x.topk(4, 1, true).0, "topk(f32[2, 3])", "as many elements as are wanted");
+    panics!(x.sort(2, false).0, "there is no axis 2");
+    panics!(Tensor::from([true]).cummax(0), "cast it first");
+}

@@ -86,3 +86,51 @@ fn triangles_of_any_diagonal() {
         assert_eq!((&x.tril(diagonal), &x.triu(diagonal)), expected, "{diagonal}");
     }
 }
+
+#[test]
+fn updates_are_written_or_added_in_their_order() {
+    let x = matrix();
+    let (i, u) = (Tensor::from([[2, 0, -1, 2], [2, 1, 2, 2]]), Tensor::arange(100, 112, 1).reshape([3, 4]));
+    let put = x.scatter(0, &i, &u);
+    assert_eq!(put, Tensor::from([[0, 101, 2, 3], [4, 105, 6, 7], [104, 9, 106, 107]]));
+    let sum = x.scatter_add(0, &i, &u);
+    assert_eq!(sum, Tensor::from([[0, 102, 2, 3], [4, 110, 6, 7], [212, 9, 218, 221]]));
+    // Fewer indices than elements along the other axis.
+    let one = x.scatter(1, &Tensor::from([[3]]), &u);
+    assert_eq!(one, Tensor::from([[0, 1, 2, 100], [4, 5, 6, 7], [8, 9, 10, 11]]));
+    for n in 1..4 {
+        let (rows, more) = (Tensor::arange(0, n, 1), Tensor::ones(&[n as usize, 4], DType::I32).unwrap());
+        let sums = x.index_add(0, &rows, &more);
+        assert_eq!(sums.sum(.., false).item::<i64>(), 66 + 4 * i64::from(n));
+    }
+    let table = Tensor::zeros(&[5, 3], DType::F32).unwrap();
+    let words = Tensor::from([[1, 4], [1, 0]]);
+    let grown = table.index_put(&[&words], &Tensor::from([1.0f32, 2.0, 3.0]), true);
+    assert_eq!(grown.i((.., 2)), Tensor::from([3.0f32, 6.0, 0.0, 0.0, 3.0]));
+    assert_eq!(
+        table
+            .index_put(&[&words, &Tensor::from([[0, 1], [-1, 0]])], &Tensor::from(7.0f32), false)
+            .sum(.., false)
+            .item::<f32>(),
+        28.0
+    );
+}
+
+#[test]
+fn elements_in_order_and_the_best_of_them() {
+    let x = Tensor::from([[3.0f32, f32::NAN, 1.0, 3.0], [0.0, -0.0, -5.0, 9.0]]);
+    let (values, places) = x.sort(1, false);
+    assert_eq!(places, Tensor::from([[2i64, 0, 3, 1], [2, 0, 1, 3]]));
+    assert_eq!(values.i((.., 0)), Tensor::from([1.0f32, -5.0]));
+    assert_eq!(x.argsort(-1, true), Tensor::from([[1i64, 0, 3, 2], [3, 0, 1, 2]]));
+    assert_eq!(x.argsort(0, false).i(0), Tensor::from([1i64, 1, 1, 0]));
+    let (best, at) = x.topk(2, 1, false);
+    assert_eq!((best, at), (Tensor::from([[1.0f32, 3.0], [-5.0, 0.0]]), Tensor::from([[2i64, 0], [2, 0]])));
+    let n = 5000;
+    let long =
+        Tensor::from_slice(&(0..n).map(|i| (i * 7919) % n).collect::<Vec<i32>>(), &[n as usize]).unwrap();
+    assert_eq!(long.sort(0, false).0, Tensor::arange(0, n, 1));
+    assert_eq!(long.topk(3, 0, true).0, Tensor::from([n - 1, n - 2, n - 3]));
+    let both = fornax::jit(|x: Tensor| x.topk(2, -1, true));
+    assert_eq!(both.call(Tensor::from([1, 9, 4])), (Tensor::from([9, 4]), Tensor::from([1i64, 2])));
+}

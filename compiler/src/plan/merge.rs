@@ -3,6 +3,7 @@
 use super::{Group, Plan, is_stored, producer, storage};
 use crate::Machine;
 use crate::schedule::lower;
+use fornax_ir::graph::ops::{Sort, Sorted};
 use fornax_ir::graph::{Graph, Op, ValueId};
 use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
@@ -150,6 +151,31 @@ impl Plan {
         plan.groups.remove(a.max(b));
         plan.sort(graph).map_err(|_| "a third kernel needs the one and is needed by the other")?;
         Ok(plan)
+    }
+
+    /// Makes one kernel of two that sort the same tensor in the same way, of which one stores the elements and the other
+    /// their places.
+    pub fn join_sorts(&mut self, graph: &Graph) {
+        let mut first: FxHashMap<(ValueId, Sort), usize> = FxHashMap::default();
+        let mut gone = vec![];
+        for k in 0..self.groups.len() {
+            let group = &self.groups[k];
+            let Op::Sort(op) = &graph.node(group.root).op else { continue };
+            if group.copy_to.is_some() || !group.also.is_empty() {
+                continue;
+            }
+            let key = (graph.node(group.root).inputs[0], Sort { of: Sorted::Values, ..op.clone() });
+            let Some(&j) = first.get(&key) else {
+                first.insert(key, k);
+                continue;
+            };
+            if let Some(both) = self.groups[j].merged(group) {
+                self.groups[j] = both;
+                gone.push(k);
+            }
+        }
+        // Both need one tensor, and the first of them stands where that is stored.
+        gone.into_iter().rev().for_each(|k| _ = self.groups.remove(k));
     }
 
     /// Checks that each tensor is stored once, and before it is loaded, or read by control flow whose

@@ -298,7 +298,9 @@ impl Emitter<'_> {
                 let count = self.index(&index[i.axis as usize].clone());
                 Ok(if ty.dtype == DType::I64 { count } else { self.plain(Inst::Cast(count), ty.dtype) })
             }
-            Op::Cumulative(_) => Err(Refuse("a library function computes its tensors alone")),
+            Op::Cumulative(_) | Op::Scatter(_) | Op::Sort(_) => {
+                Err(Refuse("a library function computes its tensors alone"))
+            }
             Op::Dims(d) => self.extents(&d.dims.clone(), index),
             Op::Reshape(_) => unreachable!("reshapes are maps"),
             Op::Permute(p) => {

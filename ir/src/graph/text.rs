@@ -215,6 +215,14 @@ fn write_node(out: &mut String, g: &Graph, n: &Node) -> fmt::Result {
             let reverse = if a.reverse { " reverse" } else { "" };
             write!(out, "{name} {operands} by {} axis {}{exclusive}{reverse}", a.op, a.axis)
         }
+        Op::Scatter(a) => {
+            let each = if a.each { " each" } else { "" };
+            write!(out, "{name} {operands} by {} axes {}{each}", a.update, list(&a.axes))
+        }
+        Op::Sort(a) => {
+            let descending = if a.descending { " descending" } else { "" };
+            write!(out, "{name} {operands} of {} axis {} count [{}]{descending}", a.of, a.axis, a.count)
+        }
         Op::Cond(a) => write!(out, "{name} {operands} then {} otherwise {}", a.then, a.otherwise),
         Op::While(a) => {
             write!(out, "{name} {operands} cond {} body {} carried {}", a.cond, a.body, a.carried)

@@ -385,6 +385,7 @@ fn attribute_dims(op: &Op) -> Vec<&Dim> {
         Op::Conv(a) => pairs(&a.pads),
         Op::ReduceWindow(a) => pairs(&a.pads),
         Op::Scan(a) => vec![&a.length],
+        Op::Sort(a) => vec![&a.count],
         Op::WinogradInput(a) => a.tiles.iter().collect(),
         Op::WinogradOutput(a) => a.size.iter().collect(),
         Op::Input(_)
@@ -403,6 +404,7 @@ fn attribute_dims(op: &Op) -> Vec<&Dim> {
         | Op::DotGeneral(_)
         | Op::Gather(_)
         | Op::Cumulative(_)
+        | Op::Scatter(_)
         | Op::Cond(_)
         | Op::While(_)
         | Op::Proj(_) => vec![],

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::import::NodeCx;
 use fornax_ir::graph::ValueId;
-use fornax_ir::graph::ops::{self, Iota};
+use fornax_ir::graph::ops::{self, Iota, Update};
 use fornax_ir::scalar::CompareOp;
 use fornax_ir::{DType, Dim};
 
@@ -62,6 +62,62 @@ pub(super) fn gather_nd(cx: &mut NodeCx<'_, '_>) -> Out {
         operands.push(cx.b.reshape(part, outer.to_vec())?);
     }
     Ok(vec![cx.b.add(ops::Gather { axes: (0..(batch + depth) as u32).collect() }, &operands)?])
+}
+
+/// What the attribute `reduction` says of an update.
+fn update(cx: &NodeCx<'_, '_>) -> Result<Update> {
+    match cx.text_or("reduction", "none")? {
+        "none" => Ok(Update::Put),
+        other => {
+            match Update::from_name(other).filter(|u| *u != Update::Put) {
+                Some(update) => Ok(update),
+                None => Err(cx
+                    .bad(format!("attribute 'reduction' must be none, add, mul, max or min, not '{other}'"))),
+            }
+        }
+    }
+}
+
+/// ScatterElements, and Scatter before it: `y = x`, then `y[i, indices[i, j, ..], ..] = updates[i, j, ..]`.
+pub(super) fn scatter_elements(cx: &mut NodeCx<'_, '_>) -> Out {
+    let (x, i, updates) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
+    let axis = cx.axis(cx.int_or("axis", 0)?, cx.rank(x))? as u32;
+    let update = update(cx)?;
+    Ok(vec![cx.b.scatter_elements(update, axis, x, updates, i)?])
+}
+
+/// ScatterND: the last axis of the indices holds a place along each of the first axes.
+pub(super) fn scatter_nd(cx: &mut NodeCx<'_, '_>) -> Out {
+    let (x, i, updates) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
+    let shape = cx.shape(i);
+    let depth = shape.last().and_then(Dim::as_const).filter(|d| (1..=cx.rank(x) as i64).contains(d));
+    let Some(depth) = depth else {
+        let (x, i) = (cx.b.ty(x), cx.b.ty(i));
+        return Err(cx.bad(format!(
+            "the last axis of the indices {i} must hold at most as many places as {x} has axes"
+        )));
+    };
+    let update = update(cx)?;
+    let (outer, mut places) = (&shape[..shape.len() - 1], vec![]);
+    for k in 0..depth {
+        let part = cx.slice(i, outer.len(), Dim::constant(k), Dim::ONE, 1)?;
+        places.push(cx.b.reshape(part, outer.to_vec())?);
+    }
+    let axes: Vec<u32> = (0..depth as u32).collect();
+    Ok(vec![cx.b.scatter(update, &axes, x, updates, &places)?])
+}
+
+/// TopK: the largest (smallest) elements along an axis in order, and their places.
+pub(super) fn top_k(cx: &mut NodeCx<'_, '_>) -> Out {
+    let x = cx.input(0)?;
+    let axis = cx.axis(cx.int_or("axis", -1)?, cx.rank(x))? as u32;
+    let count = match cx.opt(1) {
+        Some(k) => cx.dims_of(k, "k")?.into_iter().next(),
+        None => cx.int("k")?.map(Dim::constant),
+    };
+    let count = count.ok_or_else(|| cx.bad("k is missing"))?;
+    let (values, places) = cx.b.sort(x, axis, cx.flag("largest", true)?, count)?;
+    Ok(vec![values, places])
 }
 
 /// CumSum: running sums along an axis that is an operand.

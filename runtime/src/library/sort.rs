@@ -19,8 +19,8 @@ const SHORT: usize = 256;
 const BLOCK: usize = 64;
 
 /// Buffers: the operand, then K results. Scalars: dtype, what a single result is (0 elements, 1 places), descending,
-/// the extents before the axis, of it, and behind it, how many are wanted, numbers in the scratch, and the items: the
-/// rows. Of two results, elements come first. The scratch of a worker has room for so many numbers of 8 bytes
+/// the extents before the axis, of it, and behind it, how many are wanted, numbers in the scratch, the items (the
+/// rows), and words in the scratch. Of two results, elements come first. The scratch of a worker has room for so many numbers of 8 bytes
 /// (16 for elements of 8): for all of a row, twice that to sort by digits, or four times as many as are wanted, and 256
 /// more.
 ///
@@ -28,7 +28,7 @@ const BLOCK: usize = 64;
 /// `arg` is the block of such a call; buffers and scratch are as large as the extents say and do not overlap.
 pub(super) unsafe extern "C" fn sort<const K: usize>(arg: *mut c_void, begin: i64, end: i64, worker: u32) {
     // SAFETY: the caller's promise.
-    let block: Block<0> = unsafe { Block::new(arg, 1 + K + 9) };
+    let block: Block<0> = unsafe { Block::new(arg, 1 + K + 10) };
     let extent = |n: usize| block.extent(1 + K + n);
     let places = K == 2 || extent(1) == 1;
     let values = K == 2 || extent(1) == 0;
@@ -371,7 +371,7 @@ mod tests {
         let mut scratch = vec![0u128; (room * words).div_ceil(2)];
         let scratch = bytes(&mut scratch);
         let [o, e, i, k, r] = [outer, n, inner, wanted, room].map(|v| v as i64);
-        let scalars = [code(dtype), 0, descending.into(), o, e, i, k, r, o * i];
+        let scalars = [code(dtype), 0, descending.into(), o, e, i, k, r, o * i, r * words as i64];
         let buffers = [x.as_ptr().cast_mut().cast(), values.as_mut_ptr().cast(), places.as_mut_ptr().cast()];
         call(sort::<2>, &buffers, &scalars, scratch, &[0..o * i / 2, o * i / 2..o * i]);
         (values, places)

@@ -2,7 +2,7 @@
 
 use super::super::ValueId;
 use super::super::builder::{Builder, Result};
-use super::super::ops::{Cumulative, Iota};
+use super::super::ops::{Cumulative, Iota, Scatter, Sort, Sorted, Update};
 use crate::dim::Dim;
 use crate::dtype::DType;
 use crate::scalar::{BinaryOp, CompareOp, ReduceOp, UnaryOp};
@@ -65,5 +65,72 @@ impl Builder {
     /// out with `exclusive`.
     pub fn cumsum(&mut self, x: ValueId, axis: u32, exclusive: bool, reverse: bool) -> Result<ValueId> {
         self.add(Cumulative { op: ReduceOp::Sum, axis, exclusive, reverse }, &[x])
+    }
+
+    /// `updates` at places that index tensors give, one for each of `axes` (see [`Scatter`]), which need not be
+    /// neighbours here; then the updates' index axes stand where the first of `axes` is.
+    pub fn scatter(
+        &mut self,
+        update: Update,
+        axes: &[u32],
+        x: ValueId,
+        updates: ValueId,
+        indices: &[ValueId],
+    ) -> Result<ValueId> {
+        let rank = self.shape(x).len() as u32;
+        let first = axes.first().copied().unwrap_or(0);
+        let rest = |range: std::ops::Range<u32>| range.filter(|k| !axes.contains(k));
+        let perm: Vec<u32> = rest(0..first).chain(axes.iter().copied()).chain(rest(first..rank)).collect();
+        let straight = perm.is_sorted() || perm.len() != rank as usize;
+        let moved = if straight { x } else { self.permute(x, &perm)? };
+        let axes = if straight { axes.to_vec() } else { (first..).take(axes.len()).collect() };
+        let mut operands = vec![moved, updates];
+        operands.extend_from_slice(indices);
+        let y = self.add(Scatter { update, axes, each: false }, &operands)?;
+        if straight {
+            return Ok(y);
+        }
+        let mut back = vec![0; perm.len()];
+        (0..).zip(&perm).for_each(|(k, &p)| back[p as usize] = k);
+        self.permute(y, &back)
+    }
+
+    /// Along an axis, updates at places of which each has its own index: `y[indices[i, j], j] = updates[i, j]` for axis
+    /// 0. Indices and updates have one shape, at most as large as that of `x` along the other axes.
+    pub fn scatter_elements(
+        &mut self,
+        update: Update,
+        axis: u32,
+        x: ValueId,
+        updates: ValueId,
+        indices: ValueId,
+    ) -> Result<ValueId> {
+        self.check_axis("scatter", x, axis)?;
+        let (own, shape) = (self.shape(x).to_vec(), self.shape(indices).to_vec());
+        let differs = |k: usize| k != axis as usize && own[k] != shape[k];
+        if own.len() == shape.len() && !(0..own.len()).any(differs) {
+            return self.add(Scatter { update, axes: vec![axis], each: true }, &[x, updates, indices]);
+        }
+        // Places of the other axes may exceed what the dtype of the indices holds.
+        let along = if self.dtype(indices).is_int() { self.cast(indices, DType::I64)? } else { indices };
+        let mut places = vec![];
+        for k in 0..shape.len() as u32 {
+            let own = Iota { dtype: DType::I64, shape: shape.clone(), axis: k };
+            places.push(if k == axis { along } else { self.add(own, &[])? });
+        }
+        let axes: Vec<u32> = (0..own.len() as u32).collect();
+        self.scatter(update, &axes, x, updates, &places)
+    }
+
+    /// The first `count` elements along an axis in order, and their places (see [`Sort`]).
+    pub fn sort(
+        &mut self,
+        x: ValueId,
+        axis: u32,
+        descending: bool,
+        count: Dim,
+    ) -> Result<(ValueId, ValueId)> {
+        let values = self.add(Sort { of: Sorted::Values, axis, descending, count: count.clone() }, &[x])?;
+        Ok((values, self.add(Sort { of: Sorted::Places, axis, descending, count }, &[x])?))
     }
 }

@@ -93,6 +93,15 @@ pub(super) fn of(op: &Op) -> Attributes {
             ("exclusive", Int(a.exclusive.into())),
             ("reverse", Int(a.reverse.into())),
         ],
+        Op::Scatter(a) => {
+            vec![("by", name(a.update.name())), ("axes", wide(&a.axes)), ("each", Int(a.each.into()))]
+        }
+        Op::Sort(a) => vec![
+            ("of", name(a.of.name())),
+            ("axis", int(a.axis)),
+            ("descending", Int(a.descending.into())),
+            ("count", Extents(vec![a.count.clone()])),
+        ],
         Op::Cond(a) => vec![("then", int(a.then.0)), ("otherwise", int(a.otherwise.0))],
         Op::While(a) => {
             vec![("cond", int(a.cond.0)), ("body", int(a.body.0)), ("carried", int(a.carried))]
@@ -164,6 +173,19 @@ pub(super) fn operator(kind: OpKind, attributes: Attributes) -> Result<Op, Strin
             axis: a.small("axis")?,
             exclusive: a.truth("exclusive")?,
             reverse: a.truth("reverse")?,
+        }
+        .into(),
+        OpKind::Scatter => Scatter {
+            update: a.named("by", Update::from_name)?,
+            axes: a.axes("axes")?,
+            each: a.truth("each")?,
+        }
+        .into(),
+        OpKind::Sort => Sort {
+            of: a.named("of", Sorted::from_name)?,
+            axis: a.small("axis")?,
+            descending: a.truth("descending")?,
+            count: a.extent("count")?,
         }
         .into(),
         OpKind::Cond => {

@@ -384,6 +384,8 @@ impl Parser<'_> {
             "winograd_output" => WinogradOutput { tile: self.tile()?, size: self.named_dims("size")? }.into(),
             "gather" => Gather { axes: self.axes("axes")? }.into(),
             "cumulative" => self.cumulative()?.into(),
+            "scatter" => self.scatter()?.into(),
+            "sort" => self.sort()?.into(),
             name => match (scalar_operator(name), self.region_operator(name)?) {
                 (Some(op), _) | (None, Some(op)) => op,
                 (None, None) => return self.s.error_at(place, format!("unknown operator `{name}`")),
@@ -426,6 +428,34 @@ impl Parser<'_> {
         let axis = self.s.integer("axis number")?;
         let (exclusive, reverse) = (self.s.eat_word("exclusive"), self.s.eat_word("reverse"));
         Ok(Cumulative { op, axis, exclusive, reverse })
+    }
+
+    fn scatter(&mut self) -> Result<Scatter> {
+        self.s.expect_word("by")?;
+        let update = self.one_of("an update", Update::from_name)?;
+        Ok(Scatter { update, axes: self.axes("axes")?, each: self.s.eat_word("each") })
+    }
+
+    fn sort(&mut self) -> Result<Sort> {
+        self.s.expect_word("of")?;
+        let of = self.one_of("a result of sorting", Sorted::from_name)?;
+        self.s.expect_word("axis")?;
+        let axis = self.s.integer("axis number")?;
+        let place = self.s.place();
+        let Ok([count]) = <[Dim; 1]>::try_from(self.named_dims("count")?) else {
+            return self.s.error_at(place, "the count is one extent");
+        };
+        Ok(Sort { of, axis, count, descending: self.s.eat_word("descending") })
+    }
+
+    /// A word that names one of several.
+    fn one_of<T>(&mut self, what: &str, find: fn(&str) -> Option<T>) -> Result<T> {
+        let place = self.s.place();
+        let name = self.s.word(what)?;
+        match find(name) {
+            Some(found) => Ok(found),
+            None => self.s.error_at(place, format!("`{name}` is not {what}")),
+        }
     }
 
     /// The data section behind the graph.
