@@ -111,7 +111,7 @@ pub fn compile(program: &Program, target: &Target, leaf: &str, options: &Options
 
 /// The functions of the runtime library, with their addresses.
 fn library() -> impl Iterator<Item = (String, usize)> {
-    fornax_runtime::library::TABLE.into_iter().map(|(name, f)| (name.to_string(), f as usize))
+    fornax_runtime::library::TABLE.iter().map(|&(name, f)| (name.to_string(), f as usize))
 }
 
 /// The distinct kernels, and for each kernel the number of the one it equals.

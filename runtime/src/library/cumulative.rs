@@ -121,16 +121,15 @@ fn columns<T: Element, C: Combine>(x: *const T, y: *mut T, width: usize, shape: 
 /// A row of neighbouring elements.
 #[inline(always)]
 fn along<T: Element, C: Combine>(x: &[T], y: &mut [T], shape: Shape) {
-    match (shape.reverse, shape.exclusive) {
-        (false, false) => row::<T, C, false, false>(x, y),
-        (false, true) => row::<T, C, false, true>(x, y),
-        (true, false) => row::<T, C, true, false>(x, y),
-        (true, true) => row::<T, C, true, true>(x, y),
+    if shape.reverse {
+        row::<T, C, true>(x, y, shape.exclusive)
+    } else {
+        row::<T, C, false>(x, y, shape.exclusive)
     }
 }
 
 #[inline(always)]
-fn row<T: Element, C: Combine, const REVERSE: bool, const EXCLUSIVE: bool>(x: &[T], y: &mut [T]) {
+fn row<T: Element, C: Combine, const REVERSE: bool>(x: &[T], y: &mut [T], exclusive: bool) {
     let mut before = C::identity::<T::Number>();
     let n = x.len();
     let whole = n / LANES * LANES;
@@ -146,8 +145,10 @@ fn row<T: Element, C: Combine, const REVERSE: bool, const EXCLUSIVE: bool>(x: &[
         v = prefix::<_, C, 4, REVERSE>(v);
         v = prefix::<_, C, 8, REVERSE>(v);
         let last = v[if REVERSE { 0 } else { LANES - 1 }];
-        let shown = if EXCLUSIVE { shifted::<_, C, 1, REVERSE>(v) } else { v };
-        for (y, v) in y[at..at + LANES].iter_mut().zip(shown) {
+        if exclusive {
+            v = shifted::<_, C, 1, REVERSE>(v);
+        }
+        for (y, v) in y[at..at + LANES].iter_mut().zip(v) {
             *y = T::of(C::combine(before, v));
         }
         before = C::combine(before, last);
@@ -156,7 +157,7 @@ fn row<T: Element, C: Combine, const REVERSE: bool, const EXCLUSIVE: bool>(x: &[
     for j in done..n {
         let at = if REVERSE { n - 1 - j } else { j };
         let next = C::combine(before, x[at].get());
-        y[at] = T::of(if EXCLUSIVE { before } else { next });
+        y[at] = T::of(if exclusive { before } else { next });
         before = next;
     }
 }

@@ -20,7 +20,7 @@ use std::ffi::c_void;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 /// The functions, by name. `fnx_scatter_K` takes K index tensors, `fnx_sort_K` has K results.
-pub const TABLE: [(&str, FnxBody); 11] = [
+pub static TABLE: [(&str, FnxBody); 11] = [
     ("fnx_cumulative", cumulative::cumulative),
     ("fnx_scatter_1", scatter::scatter::<1>),
     ("fnx_scatter_2", scatter::scatter::<2>),

@@ -24,6 +24,9 @@ impl Combine for Put {
     }
 }
 
+/// Most index tensors.
+const MOST: usize = 8;
+
 /// Buffers: data, updates, K index tensors, the result. Scalars: dtype, what an update does (0 replace, 1 add, 2
 /// multiply, 3 larger, 4 smaller), dtype of the indices, whether each update has an index of its own, the extents
 /// before the indexed axes, of the indices, and behind the axes, the K extents that are indexed, the ranges of rows,
@@ -38,25 +41,30 @@ pub(super) unsafe extern "C" fn scatter<const K: usize>(
     end: i64,
     _worker: u32,
 ) {
-    // A block counts its buffers by a constant; K + 3 is none, so the words are read from behind.
-    // SAFETY: the caller's promise.
-    let block: Block<0> = unsafe { Block::new(arg, K + 3 + 10 + K) };
-    let scalar = |n: usize| block.scalar(K + 3 + n);
-    let extent = |n: usize| block.extent(K + 3 + n);
-    let limits: [usize; K] = std::array::from_fn(|k| extent(7 + k));
+    // SAFETY: the caller's promise; its words are counted from the first buffer on.
+    run(unsafe { Block::new(arg, K + 3 + 10 + K) }, K, begin, end);
+}
+
+/// As [`scatter`], for `k` index tensors.
+fn run(block: Block<0>, k: usize, begin: i64, end: i64) {
+    let scalar = |n: usize| block.scalar(k + 3 + n);
+    let extent = |n: usize| block.extent(k + 3 + n);
+    let limits: [usize; MOST] = std::array::from_fn(|n| if n < k { extent(7 + n) } else { 1 });
+    let index = |n: usize| if n < k { block.buffer::<u8>(2 + n).cast_const() } else { std::ptr::null() };
     let call = Call {
-        indices: std::array::from_fn(|k| block.buffer::<u8>(2 + k).cast_const()),
-        index: block.dtype(K + 3 + 2).unwrap_or(DType::I64),
+        indices: std::array::from_fn(index),
+        k,
+        index: block.dtype(k + 3 + 2).unwrap_or(DType::I64),
         own: scalar(3) != 0,
         count: extent(5),
         inner: extent(6),
         limits,
         rows: limits.iter().product(),
-        ranges: extent(7 + K).max(1),
+        ranges: extent(7 + k).max(1),
         items: usize::try_from(begin).unwrap_or(0)..usize::try_from(end).unwrap_or(0),
     };
-    let Some(dtype) = block.dtype(K + 3) else { return };
-    let (data, updates, out) = (block.buffer::<u8>(0), block.buffer::<u8>(1), block.buffer::<u8>(2 + K));
+    let Some(dtype) = block.dtype(k + 3) else { return };
+    let (data, updates, out) = (block.buffer::<u8>(0), block.buffer::<u8>(1), block.buffer::<u8>(2 + k));
     let buffers = (data.cast_const(), updates.cast_const(), out);
     let inside = match scalar(1) {
         0 => match dtype.size() {
@@ -79,17 +87,18 @@ pub(super) unsafe extern "C" fn scatter<const K: usize>(
         }
     };
     if !inside {
-        block.raise(scalar(8 + K));
+        block.raise(scalar(8 + k));
     }
 }
 
-struct Call<const K: usize> {
-    indices: [*const u8; K],
+struct Call {
+    indices: [*const u8; MOST],
+    k: usize,
     index: DType,
     own: bool,
     count: usize,
     inner: usize,
-    limits: [usize; K],
+    limits: [usize; MOST],
     rows: usize,
     ranges: usize,
     items: std::ops::Range<usize>,
@@ -98,42 +107,61 @@ struct Call<const K: usize> {
 /// Data, updates, result.
 type Buffers = (*const u8, *const u8, *mut u8);
 
-impl<const K: usize> Call<K> {
+impl Call {
     /// Whether all indices were inside.
     fn run<T: Element, C: Combine>(&self, (data, updates, out): Buffers) -> bool {
-        macro_rules! with {
-            ($I:ty) => {
-                widest(Run::<T, C, $I, K> {
-                    call: self,
-                    data: data.cast(),
-                    updates: updates.cast(),
-                    out: out.cast(),
-                    kind: std::marker::PhantomData,
-                })
+        widest(Run::<T, C> {
+            call: self,
+            data: data.cast(),
+            updates: updates.cast(),
+            out: out.cast(),
+            kind: std::marker::PhantomData,
+        })
+    }
+
+    /// The row that the indices at a place name, if it is inside; negative ones count from the end.
+    #[inline(always)]
+    fn row(&self, place: usize) -> Option<usize> {
+        if self.k == 1 {
+            return self.place(0, place);
+        }
+        (0..self.k).try_fold(0, |row, n| Some(row * self.limits[n] + self.place(n, place)?))
+    }
+
+    #[inline(always)]
+    fn place(&self, n: usize, place: usize) -> Option<usize> {
+        let (index, limit) = (self.indices[n], self.limits[n]);
+        macro_rules! read {
+            ($T:ty) => {
+                // SAFETY: places of updates' indices lie within the index tensors.
+                unsafe { index.cast::<$T>().add(place).read() }
             };
         }
-        match self.index {
-            DType::I8 => with!(i8),
-            DType::U8 => with!(u8),
-            DType::I16 => with!(i16),
-            DType::U16 => with!(u16),
-            DType::I32 => with!(i32),
-            DType::U32 => with!(u32),
-            DType::U64 => with!(u64),
-            _ => with!(i64),
-        }
+        let at: i64 = match self.index {
+            DType::I64 => read!(i64),
+            DType::I32 => read!(i32).into(),
+            DType::I8 => read!(i8).into(),
+            DType::U8 => read!(u8).into(),
+            DType::I16 => read!(i16).into(),
+            DType::U16 => read!(u16).into(),
+            DType::U32 => read!(u32).into(),
+            // Beyond i64 it is beyond every extent.
+            _ => i64::try_from(read!(u64)).unwrap_or(i64::MAX),
+        };
+        let at = if at < 0 { at.wrapping_add(limit as i64) } else { at };
+        (at.cast_unsigned() < limit as u64).then_some(at as usize)
     }
 }
 
-struct Run<'a, T, C, I, const K: usize> {
-    call: &'a Call<K>,
+struct Run<'a, T, C> {
+    call: &'a Call,
     data: *const T,
     updates: *const T,
     out: *mut T,
-    kind: std::marker::PhantomData<(C, I)>,
+    kind: std::marker::PhantomData<C>,
 }
 
-impl<T: Element, C: Combine, I: Copy + TryInto<i128>, const K: usize> Task for Run<'_, T, C, I, K> {
+impl<T: Element, C: Combine> Task for Run<'_, T, C> {
     type Output = bool;
     #[inline(always)]
     fn run(self) -> bool {
@@ -152,7 +180,7 @@ impl<T: Element, C: Combine, I: Copy + TryInto<i128>, const K: usize> Task for R
     }
 }
 
-impl<T: Element, C: Combine, I: Copy + TryInto<i128>, const K: usize> Run<'_, T, C, I, K> {
+impl<T: Element, C: Combine> Run<'_, T, C> {
     /// Rows `range` at one place before the axes.
     #[inline(always)]
     fn range(&self, outer: usize, range: std::ops::Range<usize>) -> bool {
@@ -164,46 +192,21 @@ impl<T: Element, C: Combine, I: Copy + TryInto<i128>, const K: usize> Run<'_, T,
             unsafe { std::ptr::copy_nonoverlapping(self.data.add(start), self.out.add(start), len) };
         }
         let mut inside = true;
+        // With an index for each, an update is one element.
+        let (parts, width) = if self.call.own { (inner, 1) } else { (1, inner) };
         for j in 0..count {
             let update = (outer * count + j) * inner;
-            if self.call.own {
-                for w in 0..inner {
-                    let Some(row) = self.row(update + w) else {
-                        inside = false;
-                        continue;
-                    };
-                    if range.contains(&row) {
-                        self.combine(base + row * inner + w, update + w, 1);
-                    }
-                }
-            } else {
-                let Some(row) = self.row(j) else {
+            for w in 0..parts {
+                let Some(row) = self.call.row(if self.call.own { update + w } else { j }) else {
                     inside = false;
                     continue;
                 };
                 if range.contains(&row) {
-                    self.combine(base + row * inner, update, inner);
+                    self.combine(base + row * inner + w, update + w, width);
                 }
             }
         }
         inside
-    }
-
-    /// The row that the indices at a place name, if it is inside; negative ones count from the end.
-    #[inline(always)]
-    fn row(&self, place: usize) -> Option<usize> {
-        let mut row = 0;
-        for (&index, &limit) in self.call.indices.iter().zip(&self.call.limits) {
-            // SAFETY: places of updates' indices lie within the index tensors.
-            let at = unsafe { index.cast::<I>().add(place).read() };
-            let at = at.try_into().unwrap_or(-1 << 100);
-            let at = if at < 0 { at + limit as i128 } else { at };
-            if !(0..limit as i128).contains(&at) {
-                return None;
-            }
-            row = row * limit + at as usize;
-        }
-        Some(row)
     }
 
     /// `len` elements of the result with as many updates.
