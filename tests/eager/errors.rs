@@ -148,7 +148,7 @@ fn updates_and_orders_that_do_not_fit() {
     panics!(x.scatter(0, &u, &u), "integer indices");
     panics!(x.scatter(0, &i, &u.to_dtype(DType::F64)), "must have the dtype of the data");
     panics!(x.scatter_add(0, &Tensor::from([[0, 2, 0]]), &u), "an index is out of range");
-    panics!(x.index_add(1, &Tensor::from([0]), &u), "1 is not 2");
+    panics!(x.index_add(1, &Tensor::from([0]), &u), "2 is not 1");
     panics!(x.index_put(&[], &u, false), "index tensors of one shape");
     panics!(x.topk(4, 1, true).0, "topk(f32[2, 3])", "as many elements as are wanted");
     panics!(x.sort(2, false).0, "there is no axis 2");

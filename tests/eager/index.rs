@@ -98,8 +98,8 @@ fn updates_are_written_or_added_in_their_order() {
     // Fewer indices than elements along the other axis.
     let one = x.scatter(1, &Tensor::from([[3]]), &u);
     assert_eq!(one, Tensor::from([[0, 1, 2, 100], [4, 5, 6, 7], [8, 9, 10, 11]]));
-    for n in 1..4 {
-        let (rows, more) = (Tensor::arange(0, n, 1), Tensor::ones(&[n as usize, 4], DType::I32).unwrap());
+    for n in 1..4i32 {
+        let (rows, more) = (Tensor::arange(0, n, 1), Tensor::ones([n as usize, 4], DType::I32));
         let sums = x.index_add(0, &rows, &more);
         assert_eq!(sums.sum(.., false).item::<i64>(), 66 + 4 * i64::from(n));
     }

@@ -76,7 +76,7 @@ impl Call {
     fn finish(mut self, graph: &Graph, root: ValueId, items: Dim) -> Lowered {
         let extent = self.scalar(items);
         self.kernel.outer = vec![Axis { extent, kind: AxisKind::Parallel }];
-        self.kernel.schedule = Schedule { parallel: vec![(0, 1)], stages: vec![] };
+        self.kernel.schedule = Schedule { parallel: vec![(0, 1)], ..Schedule::default() };
         self.kernel.scalars = self.scalars.len() as u32;
         self.kernel.name = graph.loc(root).to_string();
         let work = self.time.at_least(&(self.bytes.clone() * BYTE)).floor_div(&Dim::constant(1000));

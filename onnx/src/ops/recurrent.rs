@@ -2,6 +2,11 @@
 //!
 //! What does not depend on the state, the product of the whole sequence with the input weights, is one contraction
 //! before the scan. Weights that are stored become constants of the scan's body, where each iteration reads them.
+//! LSTM is here, layers of one state are in `simple`.
+
+mod simple;
+
+pub(super) use simple::{gru, rnn};
 
 use crate::error::Result;
 use crate::import::NodeCx;
@@ -183,6 +188,14 @@ impl Layer {
 
     /// `[sequence, batch, rows]`: the products of all places with the input weights, and the biases.
     fn projected(&self, cx: &mut NodeCx<'_, '_>, d: usize, rows: i64) -> Result<ValueId> {
+        let y = self.product(cx, d, rows)?;
+        let Some([input, recurrent]) = self.biases(cx, d, rows)? else { return Ok(y) };
+        let sum = cx.add(input, recurrent)?;
+        cx.add(y, sum)
+    }
+
+    /// `[sequence, batch, rows]`: the products of all places with the input weights.
+    fn product(&self, cx: &mut NodeCx<'_, '_>, d: usize, rows: i64) -> Result<ValueId> {
         let w = cx.input(1)?;
         let shape = [rows, cx.shape(w)[2].as_const().unwrap_or(0)];
         let w = match stored(cx, w, d, &shape) {
@@ -193,14 +206,16 @@ impl Layer {
                 cx.b.reshape(one, shape)?
             }
         };
-        let y = cx.b.add(DotGeneral { batch: vec![], contract: vec![(2, 1)] }, &[self.x, w])?;
-        let Some(bias) = cx.opt(3) else { return Ok(y) };
+        Ok(cx.b.add(DotGeneral { batch: vec![], contract: vec![(2, 1)] }, &[self.x, w])?)
+    }
+
+    /// `[1, rows]` each: the input and the recurrent biases, if there are any.
+    fn biases(&self, cx: &mut NodeCx<'_, '_>, d: usize, rows: i64) -> Result<Option<[ValueId; 2]>> {
+        let Some(bias) = cx.opt(3) else { return Ok(None) };
         let one = cx.slice(bias, 0, Dim::constant(d as i64), Dim::ONE, 1)?;
         let halves = cx.b.reshape(one, vec![Dim::constant(2), Dim::constant(rows)])?;
-        let (input, recurrent) =
-            (cx.slice(halves, 0, Dim::ZERO, Dim::ONE, 1)?, cx.slice(halves, 0, Dim::ONE, Dim::ONE, 1)?);
-        let sum = cx.add(input, recurrent)?;
-        cx.add(y, sum)
+        let input = cx.slice(halves, 0, Dim::ZERO, Dim::ONE, 1)?;
+        Ok(Some([input, cx.slice(halves, 0, Dim::ONE, Dim::ONE, 1)?]))
     }
 
     /// Results of all directions: the sequence of states stacked, and last states.

@@ -3,6 +3,7 @@
 mod bad_files;
 mod bad_models;
 mod build;
+mod gated;
 mod operators;
 mod opsets;
 mod recurrent;
