@@ -195,20 +195,13 @@ impl<T: Ordered> Task for Run<T> {
             scratch.write_bytes(0, room);
             std::slice::from_raw_parts_mut(scratch.cast::<T::Number>(), room)
         };
-        let flip = if self.call.descending {
-            T::Number::ones(T::BITS)
-        } else {
-            T::Number::ones(T::BITS) ^ T::Number::ones(T::BITS)
-        };
+        let ones = T::Number::ones(T::BITS);
+        let flip = if self.call.descending { ones } else { ones ^ ones };
         for item in self.call.items.clone() {
             let (outer, w) = (item / inner, item % inner);
             // SAFETY: items are the rows of the operand, which has all their elements.
-            let row = Row {
-                first: unsafe { self.call.x.cast::<T>().add(outer * n * inner + w) },
-                n,
-                step: inner,
-                flip,
-            };
+            let first = unsafe { self.call.x.cast::<T>().add(outer * n * inner + w) };
+            let row = Row { first, n, step: inner, flip };
             let few = wanted * 4 <= n && wanted * 4 + 256 <= room;
             let best = if few { row.select(numbers, wanted) } else { row.sort(numbers) };
             self.store(&best[..wanted], &row, outer * wanted * inner + w);
