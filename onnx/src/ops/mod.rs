@@ -5,6 +5,7 @@
 //! its function by `cx.opset`.
 
 mod activation;
+mod attention;
 mod conv;
 mod einsum;
 mod elementwise;

@@ -25,6 +25,7 @@ pub(crate) static TABLE: &[Row] = &[
     row("Asinh", 9, functions::asinh),
     row("Atan", 7, |cx| elementwise::unary(cx, UnaryOp::Atan)),
     row("Atanh", 9, functions::atanh),
+    row("Attention", 23, attention::attention),
     row("AveragePool", 1, pool::average_pool),
     row("BatchNormalization", 1, norm::batch_norm),
     row("BitShift", 11, elementwise::bit_shift),

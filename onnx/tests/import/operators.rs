@@ -2,6 +2,7 @@
 
 use crate::build::*;
 use fornax_ir::Literal;
+use fornax_onnx::proto::NodeProto;
 use std::slice::from_ref;
 
 fn seq(shape: &[usize]) -> Literal {
@@ -255,4 +256,48 @@ fn ranges_follow_extents() {
         .output("y");
     close(&m.run(&[lit(&[6], &[0.0; 6])])[0], &lit64(&[3], &[1, 3, 5]));
     close(&m.run(&[lit(&[1], &[0.0])])[0], &lit64(&[0], &[]));
+}
+
+/// Where all scores of a row are equal, its result is the mean of the values that it sees.
+#[test]
+fn attention_sees_what_masks_leave() {
+    let n = |attrs| node("Attention", &["a", "k", "v"], &[], attrs);
+    let q = lit(&[1, 2, 3, 1], &[0.0; 6]);
+    let stored = |heads: usize, v: &[f32]| {
+        let shape = [1, heads as i64, (v.len() / heads) as i64, 1];
+        vec![f32s("k", &shape, &vec![7.0; v.len()]), f32s("v", &shape, v)]
+    };
+    let means = lit(&[1, 2, 3, 1], &[2.0, 2.0, 2.0, 20.0, 20.0, 20.0]);
+    check(23, n(vec![]), from_ref(&q), stored(2, &[1.0, 2.0, 3.0, 10.0, 20.0, 30.0]), &means);
+    let causal = lit(&[1, 2, 3, 1], &[1.0, 1.5, 2.0, 1.0, 1.5, 2.0]);
+    // Both heads share keys and values.
+    check(23, n(vec![int("is_causal", 1)]), from_ref(&q), stored(1, &[1.0, 2.0, 3.0]), &causal);
+    let seen = Literal::from_bytes(fornax_ir::DType::Bool, &[3, 3], vec![1, 0, 1, 0, 0, 0, 0, 1, 0].into());
+    let n = node("Attention", &["a", "k", "v", "b"], &[], vec![]);
+    let want = lit(&[1, 2, 3, 1], &[2.0, 0.0, 2.0, 2.0, 0.0, 2.0]);
+    check(23, n, &[q, seen.unwrap()], stored(1, &[1.0, 2.0, 3.0]), &want);
+}
+
+#[test]
+fn attention_of_heads_side_by_side_and_with_a_past() {
+    let heads = || vec![int("q_num_heads", 2), int("kv_num_heads", 2), float("scale", 1.0)];
+    let n = node("Attention", &["a", "k", "v"], &[], heads());
+    let stored = |shape: &[i64]| {
+        vec![
+            f32s("k", shape, &[0.0, 1.0, std::f32::consts::LN_2, 1.0]),
+            f32s("v", shape, &[0.0, 4.0, 3.0, 8.0]),
+        ]
+    };
+    // Weights of the first head are 1/3 and 2/3, those of the second 1/2.
+    let q = lit(&[1, 1, 2], &[1.0, 5.0]);
+    check(23, n, from_ref(&q), stored(&[1, 2, 2]), &lit(&[1, 1, 2], &[2.0, 6.0]));
+    let n = node("Attention", &["a", "k", "v"], &[], vec![int("q_num_heads", 2)]);
+    let mut model = Model::new(23, vec![NodeProto { output: vec!["y".into()], ..n }]).output("y");
+    model = model.input("a", 1, &["1", "1", "2"]).stored(f32s("k", &[1, 1, 2], &[0.0; 2]));
+    assert!(model.stored(f32s("v", &[1, 1, 2], &[0.0; 2])).error().contains("numbers of heads"));
+    // A row behind one of the past sees both.
+    let n = node("Attention", &["a", "k", "v", "", "pk", "pv"], &[], vec![int("is_causal", 1)]);
+    let one = |name: &str, x: f32| f32s(name, &[1, 1, 1, 1], &[x]);
+    let stored = vec![one("k", 2.0), one("v", 4.0), one("pk", 2.0), one("pv", 8.0)];
+    check(24, n, &[lit(&[1, 1, 1, 1], &[3.0])], stored, &lit(&[1, 1, 1, 1], &[6.0]));
 }
