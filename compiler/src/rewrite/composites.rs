@@ -1,8 +1,8 @@
 //! Composites by name: bodies in primitives, in the spellings that exporters use, and the patterns
 //! derived from them.
 //!
-//! A name is one more node of the class that its body is. Today it tells people what a kernel
-//! computes; a schedule of its own may be chosen by it.
+//! A name is one more node of the class that its body is. It tells people what a kernel computes; schedules
+//! follow from the body.
 
 use super::pattern::{Pattern, Test};
 use fornax_ir::Dim;
