@@ -45,6 +45,7 @@ mod loading;
 mod model;
 mod options;
 mod tensor;
+pub mod testing;
 pub mod trace;
 pub mod tree;
 

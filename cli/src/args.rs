@@ -31,6 +31,27 @@ pub enum Command {
     /// Check a model's file without compiling it
     #[command(after_help = "Example: fornax verify model.onnx")]
     Verify(FileArgs),
+    /// Try to refute the rewriter's rules, and each of their guards, by random graphs
+    Certify(CertifyArgs),
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Every rule is applied to random graphs, and both sides are compared: types with symbolic extents,\n\
+    polynomials modulo a prime, rounding, and NaN, infinities and zeros. Every guard is left out once, and\n\
+    something must go wrong then.\n\n\
+    Example: fornax certify scale-scale --graphs 200"
+)]
+pub struct CertifyArgs {
+    /// Names of rules [default: all]
+    #[arg(value_name = "RULE")]
+    pub rules: Vec<String>,
+    /// Random graphs for each rule and for each guard
+    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub graphs: u32,
+    /// Where the random choices begin
+    #[arg(long, default_value_t = 1, value_name = "SEED")]
+    pub seed: u64,
 }
 
 #[derive(Args, Debug)]

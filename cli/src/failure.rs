@@ -6,7 +6,7 @@ use std::io::Write;
 /// Why a command did not succeed.
 #[derive(Debug)]
 pub enum Failure {
-    /// Results differ from their references; the verdict is printed already.
+    /// Results differ from their references, or a certificate fails; the verdict is printed already.
     Comparison,
     /// What the user gave cannot be used.
     Input(String),

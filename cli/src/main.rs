@@ -2,6 +2,7 @@
 
 mod args;
 mod bench;
+mod certify;
 mod compare;
 mod dump;
 mod failure;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         Command::Dump(args) => dump::dump(&args),
         Command::Info(args) => info::info(&args),
         Command::Verify(args) => verify::verify(&args),
+        Command::Certify(args) => certify::certify(&args),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -212,8 +212,19 @@ fn a_profile_lists_each_kernel() {
 }
 
 #[test]
+fn rules_are_certified() {
+    let ran = fornax(&["certify", "scale-scale", "permute-permute", "--graphs", "40"]);
+    assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+    assert!(ran.stdout.contains("holds  scale-scale") && ran.stdout.contains("2 rules, 1 guards: 0 failed"));
+    let unknown = fornax(&["certify", "no-such-rule"]);
+    assert!(unknown.code == 2 && unknown.stderr.contains("permute-permute"), "{}", unknown.stderr);
+    // Nothing would be shown by no graph.
+    assert_eq!(fornax(&["certify", "scale-scale", "--graphs", "0"]).code, 2);
+}
+
+#[test]
 fn every_command_has_help_with_an_example() {
-    for command in ["run", "bench", "dump", "info", "verify"] {
+    for command in ["run", "bench", "dump", "info", "verify", "certify"] {
         let ran = fornax(&[command, "--help"]);
         assert!(
             ran.code == 0 && ran.stdout.contains(&format!("Example: fornax {command} ")),

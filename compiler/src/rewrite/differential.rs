@@ -35,12 +35,40 @@ pub fn check(graph: &Graph, args: &[Literal], strict: bool) -> Result<Checked, S
 /// # Errors
 /// As [`check`].
 pub fn check_saturated(saturated: &Saturated, graph: &Graph, args: &[Literal]) -> Result<Checked, String> {
-    let candidates = Candidates::new(saturated, graph);
     let shapes: Vec<_> = args.iter().map(|a| (a.shape(), a.dtype())).collect();
     let bindings = bind(graph, &shapes).map_err(|e| e.to_string())?;
+    let candidates = Candidates::new(saturated, graph);
+    let values = run_all(graph, args).map_err(|e| e.to_string())?.into_iter().map(Some);
+    let consts = &saturated.space.analysis.consts;
+    let meaning = Meaning {
+        evaluate: &|op, ty, operands| evaluate(op, ty, operands, args, consts, &bindings),
+        difference: &|_, want, got| difference(want, got),
+    };
+    check_classes(&candidates, saturated, graph, values, &meaning)
+}
+
+/// What nodes are worth: numbers of some kind, and when two of them are equal.
+pub(super) struct Meaning<'m> {
+    /// A node's value from those of its operands; `None` where this kind of number has none.
+    pub evaluate: &'m dyn Fn(&Op, &TensorType, &[&Literal]) -> Option<Literal>,
+    /// How the value of a node differs from that of its class, of this number, in words.
+    pub difference: &'m dyn Fn(usize, &Literal, &Literal) -> Option<String>,
+}
+
+/// Evaluates every node of every class, beginning with the values of a graph, in the order of its nodes.
+///
+/// # Errors
+/// The first node that disagrees with its class, in words.
+pub(super) fn check_classes(
+    candidates: &Candidates<'_>,
+    saturated: &Saturated,
+    graph: &Graph,
+    given: impl Iterator<Item = Option<Literal>>,
+    meaning: &Meaning<'_>,
+) -> Result<Checked, String> {
     let mut values: Vec<Option<Literal>> = vec![None; candidates.len()];
-    for (v, value) in graph.values().zip(run_all(graph, args).map_err(|e| e.to_string())?) {
-        if let Some(class) = candidates.number(saturated.class(v)) {
+    for (v, value) in graph.values().zip(given) {
+        if let (Some(class), Some(value)) = (candidates.number(saturated.class(v)), value) {
             values[class].get_or_insert(value);
         }
     }
@@ -57,8 +85,7 @@ pub fn check_saturated(saturated: &Saturated, graph: &Graph, args: &[Literal]) -
                     s.operands.iter().map(|&o| values[o].as_ref()).collect::<Option<Vec<_>>>()
                 && !skipped(s.op)
             {
-                values[s.class] =
-                    evaluate(s.op, &s.ty, &operands, args, &saturated.space.analysis.consts, &bindings);
+                values[s.class] = (meaning.evaluate)(s.op, &s.ty, &operands);
             }
             values[s.class].is_none()
         });
@@ -73,10 +100,9 @@ pub fn check_saturated(saturated: &Saturated, graph: &Graph, args: &[Literal]) -
         else {
             continue;
         };
-        let consts = &saturated.space.analysis.consts;
-        let Some(got) = evaluate(s.op, &s.ty, &operands, args, consts, &bindings) else { continue };
+        let Some(got) = (meaning.evaluate)(s.op, &s.ty, &operands) else { continue };
         checked.nodes += 1;
-        if let Some(difference) = difference(want, &got) {
+        if let Some(difference) = (meaning.difference)(s.class, want, &got) {
             return Err(format!(
                 "{} of type {} is not equal to its class: {difference} ({})",
                 s.op.name(),
@@ -93,7 +119,8 @@ fn skipped(op: &Op) -> bool {
     op.class() == OpClass::Region
 }
 
-fn evaluate(
+/// The value of a node as the reference interpreter gives it.
+pub(super) fn evaluate(
     op: &Op,
     ty: &TensorType,
     operands: &[&Literal],

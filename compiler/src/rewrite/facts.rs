@@ -54,6 +54,10 @@ pub struct Typing {
     pub fired: BTreeMap<&'static str, usize>,
     /// Matches that rules were applied to.
     applied: FxHashSet<(&'static str, Id, Match)>,
+    /// The first claim of a rule that was not believed: it gave a class another type.
+    pub refused: Option<String>,
+    /// The guard of rules that is left out, on trial.
+    pub left_out: Option<&'static str>,
     /// The first contradiction between types: a rule was wrong, and the e-graph is of no use.
     pub conflict: Option<String>,
 }
@@ -73,6 +77,8 @@ impl Typing {
             added: vec![],
             fired: BTreeMap::new(),
             applied: FxHashSet::default(),
+            refused: None,
+            left_out: None,
             conflict: None,
         }
     }

@@ -8,6 +8,7 @@
 //! Why an own matcher, an own extractor and fuel instead of time: the documentation of
 //! [`pattern`], [`select`] and [`saturate`].
 
+pub mod certify;
 pub mod composites;
 pub mod cost;
 pub mod differential;

@@ -46,8 +46,8 @@ impl Test {
 pub enum Pattern {
     /// Any class; the same one wherever the number stands.
     Var(usize),
-    /// A class all of whose elements are one number that the function accepts; bound to a variable.
-    Uniform(usize, fn(Scalar) -> bool),
+    /// A class all of whose elements are one number; bound to a variable.
+    Uniform(usize),
     /// A class all of whose elements are this number, rounded to the dtype.
     Number(f64),
     /// An operator on operands.
@@ -164,8 +164,8 @@ impl Pattern {
                 Some(_) => found.push(so_far.clone()),
                 None => found.push(so_far.clone().with_var(*k, class)),
             },
-            Pattern::Uniform(k, accepts) => {
-                if space[class].data.uniform.is_some_and(*accepts) {
+            Pattern::Uniform(k) => {
+                if space[class].data.uniform.is_some() {
                     found.push(so_far.clone().with_var(*k, class));
                 }
             }

@@ -3,7 +3,7 @@
 use super::super::facts::add;
 use super::super::language::Space;
 use super::super::pattern::{Match, node, var};
-use super::{Find, Float, Make, Rule, Topic};
+use super::{Find, Float, Guard, Make, Rule, Topic};
 use egg::Id;
 use fornax_ir::graph::ops::{DotGeneral, Permute};
 use fornax_ir::graph::{LocId, Op};
@@ -22,8 +22,11 @@ pub(super) static RULES: &[Rule] = &[
         equation: "dot(permute(x, p), y) = permute(dot'(x, y), q)",
         why: "the transposed operand is never written",
         float: Float::Exact,
+        guards: &[],
+
         find: Find::Pattern(|| node(0, dot, vec![node(1, permute, vec![var(0)]), var(1)])),
         make: Make::One(|s, m, loc| absorb(s, m, loc, 0)),
+        ..Rule::BARE
     },
     Rule {
         name: "transpose-into-right",
@@ -31,8 +34,11 @@ pub(super) static RULES: &[Rule] = &[
         equation: "dot(x, permute(y, p)) = permute(dot'(x, y), q)",
         why: "the transposed operand is never written",
         float: Float::Exact,
+        guards: &[],
+
         find: Find::Pattern(|| node(0, dot, vec![var(0), node(1, permute, vec![var(1)])])),
         make: Make::One(|s, m, loc| absorb(s, m, loc, 1)),
+        ..Rule::BARE
     },
     Rule {
         name: "transpose-of-product",
@@ -40,8 +46,12 @@ pub(super) static RULES: &[Rule] = &[
         equation: "permute(dot(x, y)) = dot(y, x), where the free axes change sides",
         why: "the product is written as it is read",
         float: Float::Exact,
+        guards: &[Guard { name: "the permutation exchanges the free axes of both sides", holds: exchanges }],
+        pays: Some(|s, m| free_axes(s, m).is_some_and(|(left, right, _)| left > 0 && right > 0)),
+
         find: Find::Pattern(|| node(1, permute, vec![node(0, dot, vec![var(0), var(1)])])),
         make: Make::One(swap_sides),
+        ..Rule::BARE
     },
 ];
 
@@ -78,18 +88,24 @@ fn absorb(space: &mut Space, m: &Match, loc: LocId, side: usize) -> Option<Id> {
     add(space, Permute { perm }, &[inner], loc)
 }
 
-/// `permute(dot(x, y))` as `dot(y, x)`, when the permutation only exchanges the free axes of both sides.
-fn swap_sides(space: &mut Space, m: &Match, loc: LocId) -> Option<Id> {
-    let (Op::DotGeneral(op), Op::Permute(p)) = (m.op(space, 0).clone(), m.op(space, 1).clone()) else {
-        return None;
-    };
+/// Free axes of both sides of a product, and its batch axes.
+fn free_axes(space: &Space, m: &Match) -> Option<(usize, usize, usize)> {
+    let Op::DotGeneral(op) = m.op(space, 0) else { return None };
     let rank = |k: usize| space[m.var(k)].data.ty.rank();
-    let batch = op.batch.len();
-    let (left, right) = (op.free(0, rank(0)).len(), op.free(1, rank(1)).len());
+    Some((op.free(0, rank(0)).len(), op.free(1, rank(1)).len(), op.batch.len()))
+}
+
+fn exchanges(space: &Space, m: &Match) -> bool {
+    let (Some((left, right, batch)), Op::Permute(p)) = (free_axes(space, m), m.op(space, 1)) else {
+        return false;
+    };
     let order = (0..batch).chain(batch + left..batch + left + right).chain(batch..batch + left);
-    if left == 0 || right == 0 || !order.eq(p.perm.iter().map(|&k| k as usize)) {
-        return None;
-    }
+    order.eq(p.perm.iter().map(|&k| k as usize))
+}
+
+/// `permute(dot(x, y))` as `dot(y, x)`.
+fn swap_sides(space: &mut Space, m: &Match, loc: LocId) -> Option<Id> {
+    let Op::DotGeneral(op) = m.op(space, 0).clone() else { return None };
     let flip = |pairs: &[(u32, u32)]| pairs.iter().map(|&p| (pick(1, p), pick(0, p))).collect();
     let next = DotGeneral { batch: flip(&op.batch), contract: flip(&op.contract) };
     add(space, next, &[m.var(1), m.var(0)], loc)

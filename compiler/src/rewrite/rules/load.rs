@@ -14,8 +14,11 @@ pub(super) static RULES: &[Rule] = &[Rule {
     equation: "Load(Mat(s)) = s",
     why: "a kernel that computes s where it needs it reads and writes no tensor",
     float: Float::Exact,
+    guards: &[],
+
     find: Find::Class(loads),
     make: Make::One(|_, m, _| Some(m.var(0))),
+    ..Rule::BARE
 }];
 
 /// The expressions of stored tensors that a class loads.

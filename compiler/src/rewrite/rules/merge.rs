@@ -1,14 +1,16 @@
 //! Products of one tensor with several constant weights, as one product with the weights side by side:
 //! the query, key and value projections of attention, the gate and up projections of a gated network.
 
+use super::super::certify::Draw;
 use super::super::facts::{add, literal};
 use super::super::language::{Attrs, Kind, Node, Space, op};
 use super::super::pattern::Match;
 use super::{Equal, Find, Float, Make, Rule, Topic};
 use egg::Id;
 use fornax_ir::Dim;
+use fornax_ir::dtype::DType;
 use fornax_ir::graph::ops::{Cast, Concat, DotGeneral, Slice};
-use fornax_ir::graph::{LocId, Op, OpKind, TensorType};
+use fornax_ir::graph::{Builder, Graph, LocId, Op, OpKind, TensorType};
 
 /// Products that are merged at once, at most.
 const MAX_PARTS: usize = 6;
@@ -19,8 +21,12 @@ pub(super) static RULES: &[Rule] = &[Rule {
     equation: "dot(x, A), dot(x, B), .. = slices of dot(x, [A B ..]), A, B, .. constant",
     why: "x is read once, and one kernel is started",
     float: Float::Exact,
+    guards: &[],
+
     find: Find::Class(siblings),
     make: Make::Several(merge),
+    drawn: Some(drawn),
+    ..Rule::BARE
 }];
 
 /// Constant weights `[k, n]`, perhaps stored in a narrower dtype.
@@ -80,7 +86,6 @@ fn siblings(space: &Space, id: Id) -> Vec<Match> {
 
 fn merge(space: &mut Space, m: &Match, loc: LocId) -> Option<Equal> {
     let op = m.op(space, 0).clone();
-    let Op::DotGeneral(DotGeneral { contract, .. }) = &op else { return None };
     let x = m.var(0);
     let parts: Vec<Id> = (1..=MAX_PARTS).map_while(|k| m.get(k)).collect();
     let mut stored = vec![];
@@ -94,10 +99,6 @@ fn merge(space: &mut Space, m: &Match, loc: LocId) -> Option<Equal> {
         stored.push(w.stored);
     }
     let types: Vec<_> = stored.iter().map(|&w| space[w].data.ty.clone()).collect();
-    let alike = |a: &TensorType, b: &TensorType| a.dtype == b.dtype && a.shape[0] == b.shape[0];
-    if contract[0].1 != 0 || types.windows(2).any(|w| !alike(&w[0], &w[1])) {
-        return None;
-    }
     // Folded into one constant, once the merged product is chosen.
     let mut merged = add(space, Concat { axis: 1 }, &stored, loc)?;
     if let Some(c) = cast {
@@ -117,4 +118,25 @@ fn merge(space: &mut Space, m: &Match, loc: LocId) -> Option<Equal> {
         equal.push((p, add(space, slice, &[product], loc)?));
     }
     Some(equal)
+}
+
+/// A tensor with two or three products with constants, one of them perhaps of another shape.
+fn drawn(draw: &mut Draw) -> Option<Graph> {
+    let mut b = Builder::new("siblings");
+    let rank = 1 + draw.below(3);
+    let mut shape: Vec<Dim> = (0..rank).map(|_| draw.extent()).collect();
+    let along = draw.below(rank);
+    let k = draw.below(4);
+    shape[along] = Dim::from(k);
+    let dtype = draw.pick(&[DType::F32, DType::F32, DType::F64, DType::I32]);
+    let x = b.input("x", TensorType::new(dtype, shape));
+    for part in 0..2 + draw.below(2) {
+        let columns = draw.below(4);
+        let stored = if draw.below(3) == 0 { DType::I8 } else { dtype };
+        let w = b.constant("w", draw.literal(stored, &[k, columns]));
+        let w = if stored == dtype { w } else { b.cast(w, dtype).ok()? };
+        let y = b.add(DotGeneral { batch: vec![], contract: vec![(along as u32, 0)] }, &[x, w]).ok()?;
+        b.output(&format!("y{part}"), y);
+    }
+    Some(b.finish())
 }

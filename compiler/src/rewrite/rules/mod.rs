@@ -1,7 +1,7 @@
 //! The rules of the e-graph, one file a topic.
 //!
 //! A rule says what equals what ([`Rule::equation`]), why that pays, how exact it is, and where it
-//! applies; its tests stand beside it. A rule adds nothing but an equality: whether the other
+//! applies. [`super::certify`] tries to refute it, and its guards one by one. A rule adds nothing but an equality: whether the other
 //! spelling is used is the search's decision (`search.rs`), by what the kernels cost.
 
 mod contraction;
@@ -12,11 +12,12 @@ mod names;
 mod scale;
 mod views;
 
+use super::certify::Draw;
 use super::facts::Typing;
 use super::language::{Node, Space};
 use super::pattern::{Match, Pattern, found_at};
 use egg::{Applier, Id, PatternAst, Rewrite, SearchMatches, Searcher, Subst, Symbol, Var};
-use fornax_ir::graph::LocId;
+use fornax_ir::graph::{Graph, LocId};
 
 pub use load::NAME as LOAD;
 
@@ -67,6 +68,17 @@ pub enum Make {
     Several(fn(&mut Space, &Match, LocId) -> Option<Equal>),
 }
 
+/// A condition of a rule: without it the equation is wrong somewhere, which its certificate shows.
+pub struct Guard {
+    /// What must hold, in words; unique among the guards of its rule.
+    pub name: &'static str,
+    /// Whether it does at a match.
+    pub holds: Condition,
+}
+
+/// Whether something holds at a match.
+pub type Condition = fn(&Space, &Match) -> bool;
+
 /// A rule.
 pub struct Rule {
     /// Its name, unique.
@@ -79,10 +91,39 @@ pub struct Rule {
     pub why: &'static str,
     /// How exact it is.
     pub float: Float,
+    /// Conditions of the equation.
+    pub guards: &'static [Guard],
+    /// Where the other spelling can pay; elsewhere it is right, and not worth a node.
+    pub pays: Option<Condition>,
     /// Where it applies.
     pub find: Find,
     /// What it makes there.
     pub make: Make,
+    /// Random graphs in which it applies, for its certificate; those of a pattern are made from it.
+    pub drawn: Option<fn(&mut Draw) -> Option<Graph>>,
+}
+
+impl Rule {
+    /// What an entry need not say: it pays everywhere, and its pattern gives its examples.
+    pub(super) const BARE: Rule = Rule {
+        name: "",
+        topic: Topic::Identities,
+        equation: "",
+        why: "",
+        float: Float::Exact,
+        guards: &[],
+        pays: None,
+        find: Find::Class(|_, _| vec![]),
+        make: Make::One(|_, _, _| None),
+        drawn: None,
+    };
+
+    /// Whether the rule may be applied to a match: all guards hold, but for one that is left out on trial.
+    fn admits(&self, space: &Space, found: &Match) -> bool {
+        let left_out = space.analysis.left_out;
+        let holds = |g: &Guard| left_out == Some(g.name) || (g.holds)(space, found);
+        self.guards.iter().all(holds) && self.pays.is_none_or(|pays| pays(space, found))
+    }
 }
 
 /// All rules, by topic.
@@ -150,8 +191,8 @@ impl Applier<Node, Typing> for Apply {
         _: Option<&PatternAst<Node>>,
         _: Symbol,
     ) -> Vec<Id> {
-        let found = Match::from_subst(subst);
-        if !space.analysis.is_new(self.rule.name, class, &found) {
+        let found = Match::from_subst(subst).with_class(space.find(class));
+        if !space.analysis.is_new(self.rule.name, class, &found) || !self.rule.admits(space, &found) {
             return vec![];
         }
         space.analysis.recent.clear();
@@ -173,7 +214,12 @@ impl Applier<Node, Typing> for Apply {
 /// Makes two classes one; refuses what has another type, which no rule may claim.
 fn unite(space: &mut Space, rule: &'static str, old: Id, new: Id) -> bool {
     let (old, canonical) = (space.find(old), space.find(new));
-    if old == canonical || space[old].data.ty != space[canonical].data.ty {
+    if old == canonical {
+        return false;
+    }
+    let (was, is) = (space[old].data.ty.clone(), space[canonical].data.ty.clone());
+    if was != is {
+        space.analysis.refused.get_or_insert_with(|| format!("{rule} claims that {was} is {is}"));
         return false;
     }
     let made = space.analysis.recent.iter().rev().find(|(id, _)| space.find(*id) == canonical);

@@ -20,8 +20,11 @@ pub(super) static RULES: &[Rule] = &[
         equation: "body(x) = name(x), for softmax, gelu, layer norm and their spellings",
         why: "a name can have a schedule of its own, and tells people what a kernel computes",
         float: Float::Exact,
+        guards: &[],
+
         find: Find::Class(bodies),
         make: Make::One(name),
+        ..Rule::BARE
     },
     Rule {
         name: "name-attention",
@@ -29,8 +32,11 @@ pub(super) static RULES: &[Rule] = &[
         equation: "softmax(.. dot(q, k) ..) . v = attention(q, k, v)",
         why: "the scores need no memory in a schedule of its own",
         float: Float::Exact,
+        guards: &[],
+
         find: Find::Class(attention),
         make: Make::One(name),
+        ..Rule::BARE
     },
 ];
 

@@ -15,11 +15,14 @@ pub(super) static RULES: &[Rule] = &[
         equation: "permute(permute(x, p), q) = permute(x, p . q)",
         why: "inverse permutations vanish",
         float: Float::Exact,
+        guards: &[],
+
         find: Find::Pattern(|| {
             let is = |op: &Op| matches!(op, Op::Permute(_));
             node(0, is, vec![node(1, is, vec![var(0)])])
         }),
         make: Make::One(permute_permute),
+        ..Rule::BARE
     },
     Rule {
         name: "reshape-reshape",
@@ -27,6 +30,8 @@ pub(super) static RULES: &[Rule] = &[
         equation: "reshape(reshape(x, a), b) = reshape(x, b)",
         why: "the shape between is never needed, and equal shapes vanish",
         float: Float::Exact,
+        guards: &[],
+
         find: Find::Pattern(|| {
             let is = |op: &Op| matches!(op, Op::Reshape(_));
             node(0, is, vec![node(1, is, vec![var(0)])])
@@ -35,6 +40,7 @@ pub(super) static RULES: &[Rule] = &[
             let outer = m.op(s, 0).clone();
             add(s, outer, &[m.var(0)], loc)
         }),
+        ..Rule::BARE
     },
     Rule {
         name: "broadcast-broadcast",
@@ -42,11 +48,14 @@ pub(super) static RULES: &[Rule] = &[
         equation: "broadcast(broadcast(x, a), b) = broadcast(x, b . a)",
         why: "one map",
         float: Float::Exact,
+        guards: &[],
+
         find: Find::Pattern(|| {
             let is = |op: &Op| matches!(op, Op::Broadcast(_));
             node(0, is, vec![node(1, is, vec![var(0)])])
         }),
         make: Make::One(broadcast_broadcast),
+        ..Rule::BARE
     },
     Rule {
         name: "slice-slice",
@@ -54,11 +63,14 @@ pub(super) static RULES: &[Rule] = &[
         equation: "slice(slice(x, a), b) = slice(x, a + step * b)",
         why: "one map",
         float: Float::Exact,
+        guards: &[],
+
         find: Find::Pattern(|| {
             let is = |op: &Op| matches!(op, Op::Slice(_));
             node(0, is, vec![node(1, is, vec![var(0)])])
         }),
         make: Make::One(slice_slice),
+        ..Rule::BARE
     },
     Rule {
         name: "unary-through-permute",
@@ -66,6 +78,8 @@ pub(super) static RULES: &[Rule] = &[
         equation: "f(permute(x, p)) = permute(f(x), p)",
         why: "f joins the kernel that makes x, and the permutation the one that follows",
         float: Float::Exact,
+        guards: &[],
+
         find: Find::Pattern(|| {
             let f = |op: &Op| matches!(op, Op::Unary(_) | Op::Cast(_));
             node(0, f, vec![node(1, |op| matches!(op, Op::Permute(_)), vec![var(0)])])
@@ -75,6 +89,7 @@ pub(super) static RULES: &[Rule] = &[
             let inner = add(s, f, &[m.var(0)], loc)?;
             add(s, view, &[inner], loc)
         }),
+        ..Rule::BARE
     },
 ];
 
