@@ -47,10 +47,13 @@ pub fn check_saturated(saturated: &Saturated, graph: &Graph, args: &[Literal]) -
     check_classes(&candidates, saturated, graph, values, &meaning)
 }
 
+/// See [`Meaning::evaluate`].
+pub(super) type Evaluate<'m> = dyn Fn(&Op, &TensorType, &[&Literal]) -> Option<Literal> + 'm;
+
 /// What nodes are worth: numbers of some kind, and when two of them are equal.
 pub(super) struct Meaning<'m> {
     /// A node's value from those of its operands; `None` where this kind of number has none.
-    pub evaluate: &'m dyn Fn(&Op, &TensorType, &[&Literal]) -> Option<Literal>,
+    pub evaluate: &'m Evaluate<'m>,
     /// How the value of a node differs from that of its class, of this number, in words.
     pub difference: &'m dyn Fn(usize, &Literal, &Literal) -> Option<String>,
 }
