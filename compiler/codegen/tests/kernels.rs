@@ -335,6 +335,7 @@ fn softmax_in_four_stages_with_a_local_row() {
                     sum.stage(vec![red(size)]),
                     out.stage(vec![par(size)]),
                 ],
+                library: None,
                 schedule: Schedule {
                     parallel: vec![(0, 2)],
                     stages: vec![

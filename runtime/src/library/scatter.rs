@@ -55,6 +55,7 @@ fn run(block: Block<0>, k: usize, begin: i64, end: i64) {
         indices: std::array::from_fn(index),
         k,
         index: block.dtype(k + 3 + 2).unwrap_or(DType::I64),
+        wide: block.dtype(k + 3 + 2) == Some(DType::I64),
         own: scalar(3) != 0,
         count: extent(5),
         inner: extent(6),
@@ -91,10 +92,13 @@ fn run(block: Block<0>, k: usize, begin: i64, end: i64) {
     }
 }
 
+#[derive(Clone)]
 struct Call {
     indices: [*const u8; MOST],
     k: usize,
     index: DType,
+    /// Indices are i64.
+    wide: bool,
     own: bool,
     count: usize,
     inner: usize,
@@ -111,7 +115,7 @@ impl Call {
     /// Whether all indices were inside.
     fn run<T: Element, C: Combine>(&self, (data, updates, out): Buffers) -> bool {
         widest(Run::<T, C> {
-            call: self,
+            call: self.clone(),
             data: data.cast(),
             updates: updates.cast(),
             out: out.cast(),
@@ -138,13 +142,15 @@ impl Call {
             };
         }
         let at: i64 = match self.index {
-            DType::I64 => read!(i64),
+            // The usual one first: a comparison instead of a jump through a table.
+            _ if self.wide => read!(i64),
             DType::I32 => read!(i32).into(),
             DType::I8 => read!(i8).into(),
             DType::U8 => read!(u8).into(),
             DType::I16 => read!(i16).into(),
             DType::U16 => read!(u16).into(),
             DType::U32 => read!(u32).into(),
+            DType::I64 => read!(i64),
             // Beyond i64 it is beyond every extent.
             _ => i64::try_from(read!(u64)).unwrap_or(i64::MAX),
         };
@@ -153,19 +159,19 @@ impl Call {
     }
 }
 
-struct Run<'a, T, C> {
-    call: &'a Call,
+struct Run<T, C> {
+    call: Call,
     data: *const T,
     updates: *const T,
     out: *mut T,
     kind: std::marker::PhantomData<C>,
 }
 
-impl<T: Element, C: Combine> Task for Run<'_, T, C> {
+impl<T: Element, C: Combine> Task for Run<T, C> {
     type Output = bool;
     #[inline(always)]
     fn run(self) -> bool {
-        let Call { rows, ranges, .. } = *self.call;
+        let (rows, ranges) = (self.call.rows, self.call.ranges);
         let mut inside = true;
         let mut item = self.call.items.start;
         while item < self.call.items.end {
@@ -180,11 +186,13 @@ impl<T: Element, C: Combine> Task for Run<'_, T, C> {
     }
 }
 
-impl<T: Element, C: Combine> Run<'_, T, C> {
+impl<T: Element, C: Combine> Run<T, C> {
     /// Rows `range` at one place before the axes.
     #[inline(always)]
     fn range(&self, outer: usize, range: std::ops::Range<usize>) -> bool {
-        let Call { count, inner, rows, .. } = *self.call;
+        // A copy whose address nobody has: stores to the result cannot change it.
+        let call = self.call.clone();
+        let (count, inner, rows) = (call.count, call.inner, call.rows);
         let base = outer * rows * inner;
         let (start, len) = (base + range.start * inner, range.len() * inner);
         if !std::ptr::eq(self.data, self.out.cast_const()) {
@@ -192,21 +200,35 @@ impl<T: Element, C: Combine> Run<'_, T, C> {
             unsafe { std::ptr::copy_nonoverlapping(self.data.add(start), self.out.add(start), len) };
         }
         let mut inside = true;
-        // With an index for each, an update is one element.
-        let (parts, width) = if self.call.own { (inner, 1) } else { (1, inner) };
         for j in 0..count {
             let update = (outer * count + j) * inner;
-            for w in 0..parts {
-                let Some(row) = self.call.row(if self.call.own { update + w } else { j }) else {
-                    inside = false;
-                    continue;
-                };
-                if range.contains(&row) {
-                    self.combine(base + row * inner + w, update + w, width);
+            if !call.own {
+                match call.row(j) {
+                    Some(row) if range.contains(&row) => self.combine(base + row * inner, update, inner),
+                    Some(_) => {}
+                    None => inside = false,
+                }
+                continue;
+            }
+            for w in 0..inner {
+                match call.row(update + w) {
+                    Some(row) if range.contains(&row) => self.combine_one(base + row * inner + w, update + w),
+                    Some(_) => {}
+                    None => inside = false,
                 }
             }
         }
         inside
+    }
+
+    /// An element of the result with an update.
+    #[inline(always)]
+    fn combine_one(&self, to: usize, from: usize) {
+        // SAFETY: places inside the result and the updates; no other thread has that of the result.
+        unsafe {
+            let (y, u) = (self.out.add(to), self.updates.add(from));
+            y.write(T::of(C::combine(y.read().get(), u.read().get())));
+        }
     }
 
     /// `len` elements of the result with as many updates.

@@ -75,7 +75,7 @@ trait Ordered: Copy + 'static {
 trait Number: Copy + Ord + 'static {
     /// A key.
     type Key: Copy + Ord + std::ops::BitXor<Output = Self::Key>;
-    /// All of so many bits.
+    /// That many low bits.
     fn ones(bits: u32) -> Self::Key;
     /// Both.
     fn new(key: Self::Key, place: usize) -> Self;
@@ -92,7 +92,7 @@ macro_rules! numbers {
         impl Number for $Number {
             type Key = $Key;
             #[inline(always)]
-            fn ones(bits: u32) -> $Key { $Key::MAX >> ($Key::BITS - bits) }
+            fn ones(bits: u32) -> $Key { $Key::MAX.checked_shr($Key::BITS - bits).unwrap_or(0) }
             #[inline(always)]
             fn new(key: $Key, place: usize) -> $Number {
                 $Number::from(key) << $Key::BITS | place as $Number
@@ -195,8 +195,7 @@ impl<T: Ordered> Task for Run<T> {
             scratch.write_bytes(0, room);
             std::slice::from_raw_parts_mut(scratch.cast::<T::Number>(), room)
         };
-        let ones = T::Number::ones(T::BITS);
-        let flip = if self.call.descending { ones } else { ones ^ ones };
+        let flip = T::Number::ones(if self.call.descending { T::BITS } else { 0 });
         for item in self.call.items.clone() {
             let (outer, w) = (item / inner, item % inner);
             // SAFETY: items are the rows of the operand, which has all their elements.
