@@ -236,7 +236,7 @@ mod tests {
                     let [o, n, i] = shape.map(|n| n as i64);
                     let items = o * ((i + 511) / 512);
                     let scalars = [code, op, exclusive.into(), reverse.into(), o, n, i, items];
-                    let ranges = [0..items / 2, items / 2..items];
+                    let ranges = [(0, items / 2), (items / 2, items)];
                     let buffers = [x.as_ptr().cast_mut().cast(), y.as_mut_ptr().cast()];
                     call(cumulative, &buffers, &scalars, &mut [], &ranges);
                     assert_eq!(y, reference(&x, shape, op, exclusive, reverse), "{shape:?} {op} {form}");
@@ -247,12 +247,12 @@ mod tests {
 
     #[test]
     fn floats_keep_infinities_and_nan_where_they_are() {
-        let mut x = vec![1f32; 40];
+        let mut x = [1f32; 40];
         (x[20], x[30]) = (f32::INFINITY, f32::NAN);
         let mut y = vec![0f32; 40];
         let code = DType::ALL.iter().position(|d| *d == DType::F32).unwrap() as i64;
         let buffers = [x.as_ptr().cast_mut().cast(), y.as_mut_ptr().cast()];
-        call(cumulative, &buffers, &[code, 0, 0, 0, 1, 40, 1, 1], &mut [], &[0..1]);
+        call(cumulative, &buffers, &[code, 0, 0, 0, 1, 40, 1, 1], &mut [], &[(0, 1)]);
         assert_eq!(y[..20], (1..=20).map(|n| n as f32).collect::<Vec<_>>()[..]);
         assert!(y[20..30].iter().all(|v| *v == f32::INFINITY) && y[30..].iter().all(|v| v.is_nan()));
     }

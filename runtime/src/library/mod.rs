@@ -97,15 +97,15 @@ mod testing {
         buffers: &[*mut c_void],
         scalars: &[i64],
         scratch: &mut [u64],
-        items: &[std::ops::Range<i64>],
+        items: &[(i64, i64)],
     ) -> i64 {
         let mut flag = 0i64;
         let mut words: Vec<u64> = buffers.iter().map(|b| *b as usize as u64).collect();
         words.extend(scalars.iter().map(|s| s.cast_unsigned()));
         words.extend([scratch.as_mut_ptr() as usize as u64, 0, (&raw mut flag) as usize as u64]);
-        for r in items {
+        for &(begin, end) in items {
             // SAFETY: the block has what the function reads; buffers are as large as the scalars say.
-            unsafe { function(words.as_mut_ptr().cast(), r.start, r.end, 0) };
+            unsafe { function(words.as_mut_ptr().cast(), begin, end, 0) };
         }
         flag
     }

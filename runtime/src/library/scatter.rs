@@ -257,7 +257,7 @@ mod tests {
     }
 
     /// Rows of 3 in a table of 4, updated at places given by one index each.
-    fn rows(op: i64, indices: &[i64], ranges: i64, parts: &[std::ops::Range<i64>]) -> (Vec<f32>, i64) {
+    fn rows(op: i64, indices: &[i64], ranges: i64, parts: &[(i64, i64)]) -> (Vec<f32>, i64) {
         let data: Vec<f32> = (0..12).map(|i| i as f32).collect();
         let updates: Vec<f32> = (0..3 * indices.len()).map(|i| 10.0 + i as f32).collect();
         let mut out = vec![f32::NAN; 12];
@@ -277,7 +277,7 @@ mod tests {
     fn rows_meet_their_updates_in_order_however_they_are_divided() {
         let want =
             vec![0., 1., 2., 3. + 10. + 16., 4. + 11. + 17., 5. + 12. + 18., 6., 7., 8., 22., 24., 26.];
-        let parts: [&[std::ops::Range<i64>]; 4] = [&[0..1], &[0..4], &[0..1, 1..4], &[2..4, 0..1, 1..2]];
+        let parts: [&[(i64, i64)]; 4] = [&[(0, 1)], &[(0, 4)], &[(0, 1), (1, 4)], &[(2, 4), (0, 1), (1, 2)]];
         for (k, parts) in parts.into_iter().enumerate() {
             let ranges = if k == 0 { 1 } else { 4 };
             assert_eq!(rows(1, &[1, -1, 1], ranges, parts), (want.clone(), 0), "{k}");
@@ -289,7 +289,7 @@ mod tests {
 
     #[test]
     fn updates_outside_are_dropped_and_noted() {
-        let (out, flag) = rows(1, &[4, 0, -5], 1, &[0..1]);
+        let (out, flag) = rows(1, &[4, 0, -5], 1, &[(0, 1)]);
         assert_eq!(
             (&out[..3], &out[3..], flag),
             (&[13., 15., 17.][..], &(3..12).map(|i| i as f32).collect::<Vec<_>>()[..], 78)
@@ -310,7 +310,7 @@ mod tests {
             indices.as_ptr().cast_mut().cast(),
             out.as_mut_ptr().cast(),
         ];
-        assert_eq!(call(scatter::<1>, &buffers, &scalars, &mut [], &[0..2]), 0);
+        assert_eq!(call(scatter::<1>, &buffers, &scalars, &mut [], &[(0, 2)]), 0);
         assert_eq!(out, [1, 0, 0, 4, 3, 2, 0, 8, 7, 6, 0, 0]);
     }
 }
