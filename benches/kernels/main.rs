@@ -1,7 +1,8 @@
 //! How near to the machine's roofs kernels come: products and convolutions on one thread and on two, beside a loop of
 //! multiply-adds on registers alone and a loop of reads, measured in the same run.
 //!
-//! `cargo bench --bench kernels` prints a line for each; `-- NAME` those whose name contains NAME. A case is a model of one
+//! `cargo bench --bench kernels` prints a line for each; `-- NAME` those whose name contains NAME; `-- memory` or
+//! `-- memory NAME` the kernels that memory bounds instead, beside loops that read and write as much. A case is a model of one
 //! or a few layers, run as a user runs it, and takes the fastest of many runs: whatever else the machine does only adds to
 //! a time.
 
@@ -9,6 +10,7 @@
 
 mod cases;
 mod ffi;
+mod memory;
 
 use std::time::{Duration, Instant};
 
@@ -31,11 +33,16 @@ fn fastest(case: &Case, threads: usize) -> f64 {
         .collect();
     let named: Vec<(&str, &Tensor)> =
         model.inputs().iter().zip(&tensors).map(|(info, t)| (info.name.as_str(), t)).collect();
-    model.run(&named).expect("the case runs");
+    fastest_run(&model, &named)
+}
+
+/// Seconds of the fastest run of a model.
+fn fastest_run(model: &Model, named: &[(&str, &Tensor)]) -> f64 {
+    model.run(named).expect("the case runs");
     let (mut best, mut runs, start) = (f64::INFINITY, 0, Instant::now());
     while runs < RUNS || start.elapsed() < MEASURE {
         let run = Instant::now();
-        let outputs = model.run(&named).expect("the case runs");
+        let outputs = model.run(named).expect("the case runs");
         best = best.min(run.elapsed().as_secs_f64());
         drop(outputs);
         runs += 1;
@@ -55,7 +62,13 @@ fn line(case: &Case, threads: usize, seconds: f64, roof: Roof) {
 }
 
 fn main() {
-    let filter = std::env::args().skip(1).find(|a| !a.starts_with('-')).unwrap_or_default();
+    let mut words = std::env::args().skip(1).filter(|a| !a.starts_with('-'));
+    let filter = words.next().unwrap_or_default();
+    if filter == "memory" {
+        let filter = words.next().unwrap_or_default();
+        [1, 2].into_iter().for_each(|threads| memory::report(&filter, threads));
+        return;
+    }
     let cases: Vec<Case> = cases::all().into_iter().filter(|c| c.name.contains(&filter)).collect();
     for threads in [1, 2] {
         let before = roof(threads);

@@ -32,6 +32,9 @@ struct Loop {
 /// The sum of f32s.
 type Sum = fn(&[f32]) -> f32;
 
+/// Copies as many f32s as both have.
+type Copy = fn(&[f32], &mut [f32]);
+
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::*;
@@ -76,6 +79,24 @@ mod x86 {
             }
         }
         _mm512_reduce_add_ps(sums.into_iter().fold(_mm512_setzero_ps(), |a, b| _mm512_add_ps(a, b)))
+    }
+
+    #[target_feature(enable = "avx512f")]
+    fn copy_512(from: &[f32], to: &mut [f32]) {
+        for (from, to) in from.as_chunks::<64>().0.iter().zip(to.as_chunks_mut::<64>().0) {
+            for k in 0..4 {
+                // SAFETY: 16 floats from 16 k on, with k < 4, lie within the 64 of both parts.
+                unsafe {
+                    _mm512_storeu_ps(to.as_mut_ptr().add(16 * k), _mm512_loadu_ps(from.as_ptr().add(16 * k)))
+                };
+            }
+        }
+    }
+
+    /// A loop of loads and stores, where there are registers as wide.
+    pub fn copy() -> Option<super::Copy> {
+        // SAFETY: the machine has AVX-512 F.
+        is_x86_feature_detected!("avx512f").then_some(|from, to| unsafe { copy_512(from, to) })
     }
 
     /// As [`fma_512`] and [`sum_512`].
@@ -159,4 +180,32 @@ pub fn roof(threads: usize) -> Roof {
     let time = together(threads, &|k| sum(black_box(&data[k * part..(k + 1) * part])));
     let gbytes = (part * threads * 4) as f64 / time / 1e9;
     Roof { gflops, gbytes }
+}
+
+/// Copies where no wider registers are known.
+fn portable_copy(from: &[f32], to: &mut [f32]) {
+    from.iter().zip(to).for_each(|(x, y)| *y = *x);
+}
+
+/// Seconds in which that many threads read and write so many bytes at once, which were read and written before: what
+/// is written is copied, the rest summed. Each byte counts once, and what is written beyond what is read is a copy as well.
+pub fn touch(read: usize, written: usize, threads: usize) -> f64 {
+    let (_, sum) = loops();
+    #[cfg(target_arch = "x86_64")]
+    let copy = x86::copy().unwrap_or(portable_copy);
+    #[cfg(not(target_arch = "x86_64"))]
+    let copy: Copy = portable_copy;
+    let part = |bytes: usize| bytes.div_ceil(4 * threads).next_multiple_of(128);
+    let (reads, writes) = (part(read), part(written));
+    let buffers: Vec<_> =
+        (0..threads).map(|_| (vec![1f32; reads.max(1)], std::sync::Mutex::new(vec![1f32; writes]))).collect();
+    together(threads, &|k| {
+        let (from, to) = &buffers[k];
+        let mut to = to.lock().expect("no thread panics");
+        let once = reads.min(writes);
+        for to in to.chunks_mut(once.max(128)) {
+            copy(black_box(&from[..once]), black_box(to));
+        }
+        sum(black_box(&from[once..]))
+    })
 }

@@ -20,6 +20,8 @@ use smallvec::SmallVec;
 const MAX_MEMBERS: usize = 96;
 /// Bytes of a local row at most, where known: it should stay in the second-level cache.
 const MAX_ROW_BYTES: i64 = 256 << 10;
+/// Rows of a kernel of stages over columns, at least.
+const LEAST_ROWS: i64 = 8;
 /// Scalar operations that are cheaper to repeat than a tensor is to store and load again.
 const CHEAP: u32 = 4;
 
@@ -342,8 +344,11 @@ impl Fuser<'_> {
         let rank = self.graph.ty(v).rank();
         let outer = if !g.locals.is_empty() {
             g.outer
-        } else if matches!(self.op(v), Op::Reduce(_)) {
-            rank
+        } else if let Op::Reduce(r) = self.op(v) {
+            match self.rows_of(v, r.axes[..].first().map_or(rank, |&a| a as usize)) {
+                Some(outer) => outer,
+                None => return false,
+            }
         } else {
             return false;
         };
@@ -367,6 +372,16 @@ impl Fuser<'_> {
         self.groups[group] = after;
         self.use_operands(v, Use { group, part: Part::Local(v), repeated: false });
         true
+    }
+
+    /// The axes that a kernel of stages shares where the first of them is a reduction from axis `first` on: those before it.
+    /// Behind them a stage may have columns, but only rows are divided among threads.
+    fn rows_of(&self, v: ValueId, first: usize) -> Option<usize> {
+        let shape = &self.graph.ty(v).shape;
+        let columns = shape[first.min(shape.len())..].iter().any(|d| !d.is_const(1));
+        let rows = shape[..first].iter().try_fold(1i64, |n, d| n.checked_mul(d.as_const()?));
+        let few = first == 0 || rows.is_some_and(|n| n < LEAST_ROWS);
+        (!(columns && few)).then_some(if columns { first } else { shape.len() })
     }
 
     /// Few scalar operations per element, none of them slow, over operands that are loads anyway.

@@ -44,8 +44,9 @@ const LANES: i64 = 4;
 const RUN: i64 = 32;
 /// Values of a pointwise stage that are computed for two registers at a time, at most: more would not stay in them.
 const MAX_WIDE: usize = 64;
-/// Columns that are summed together: two cache lines of 32-bit elements.
-const COLUMNS: i64 = 32;
+/// Registers of columns that are summed together, where there are 32 registers and where there are fewer: long runs of
+/// neighbours, which is how memory is read fastest.
+const COLUMNS: [i64; 2] = [16, 8];
 /// Rows of a tile, at most, all of which fall into the same set of a first-level cache: those of eight and of twelve
 /// ways keep most of their lines.
 const CROWDED: u32 = 10;
@@ -100,7 +101,7 @@ fn cost(stage: &Stage, axis: AxisId, elements: i64) -> Cost {
         };
         let (differ, vector) = match &op.inst {
             Inst::Const(_) | Inst::Arg(_) | Inst::InRange(_) | Inst::Raise { .. } => (false, 0),
-            Inst::Axis(a) => (*a == axis, LANES),
+            Inst::Axis(a) => (*a == axis, 1),
             Inst::Load { at, .. } => {
                 let near = matches!(at.stride(axis), Size::Const(-3..=3)) && op.dtype.bytes() == 4;
                 let cost = match steps(at, axis, &differs) {
@@ -198,8 +199,16 @@ fn stage(kernel: &Kernel, index: usize, machine: Machine) -> StageSchedule {
     };
     if order == Order::Interleaved {
         let inner = reduce.last().copied().filter(|a| cost(stage, *a, 1).smooth && extent(*a) >= 16);
-        // Sums of columns walk the rows: two cache lines of each at a time, which far rows would push out.
-        let columns = |v: AxisId| COLUMNS.min(extent(v)).div_euclid(machine.lanes()).max(1) as u32;
+        // Sums of columns walk the rows. Where there is nothing else to divide, threads take a part of the columns each.
+        let others = |v: AxisId| {
+            let outer = kernel.outer.iter().map(|a| const_extent(a.extent, TYPICAL));
+            outer.chain(parallel.iter().filter(|a| **a != v).map(|a| extent(*a))).product::<i64>()
+        };
+        let columns = |v: AxisId| {
+            let across = extent(v) / machine.lanes();
+            let most = if others(v) > 1 { across } else { (across / 2).max(2).min(across) };
+            most.clamp(1, COLUMNS[usize::from(machine.registers < 32)]) as u32
+        };
         let v = vector.filter(|v| v.1.smooth).map(|v| (v.0, columns(v.0))).or(inner.map(|v| (v, 1)));
         return StageSchedule { vector: v, ..Default::default() };
     }

@@ -264,7 +264,7 @@ impl Run<'_, '_> {
             Inst::Splat(a) => vec![self.one(*a); lanes],
             Inst::Ramp(a) => {
                 let start = self.one(*a).as_i64();
-                each(&|l| Scalar::i64(start.wrapping_add(l as i64)))
+                each(&|l| eval::cast(Scalar::i64(start.wrapping_add(l as i64)), op.ty.dtype))
             }
             Inst::Pack(values) => values.iter().map(|v| self.one(*v)).collect(),
             Inst::Interleave(a, b, upper) => {

@@ -71,7 +71,7 @@ pub enum Inst {
     LoadSplat(Addr),
     /// A one-lane value into every lane.
     Splat(ValueId),
-    /// Lane k is `value + k`; of a one-lane i64 (index vectors).
+    /// Lane k is `value + k`, i64 or wrapped to i32; of a one-lane i64 (index vectors).
     Ramp(ValueId),
     /// Lane k is the k-th of these one-lane values.
     Pack(Vec<ValueId>),

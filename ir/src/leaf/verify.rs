@@ -327,7 +327,10 @@ impl Check<'_> {
             }
             Inst::Prefetch(a) => self.access(a, now, op.ty.dtype).map(|()| scalar)?,
             Inst::Splat(a) => self.expect(*a, now, scalar).map(|()| op.ty)?,
-            Inst::Ramp(a) => self.expect(*a, now, INDEX).map(|()| with(DType::I64))?,
+            Inst::Ramp(a) => {
+                let narrow = op.ty.dtype == DType::I32;
+                self.expect(*a, now, INDEX).map(|()| with(if narrow { DType::I32 } else { DType::I64 }))?
+            }
             Inst::Pack(values) => {
                 values.iter().try_for_each(|v| self.expect(*v, now, scalar))?;
                 let ty = Type { lanes: u32::try_from(values.len()).unwrap_or(u32::MAX), ..op.ty };

@@ -5,15 +5,15 @@
 //! tile asks for its part of the next panel, in the order in which it steps through the present one: tiles of all rows
 //! together ask for all of it once. Behind the last panel that is memory that nobody reads, which does no harm.
 //!
-//! The same holds for rows that the stages of a kernel walk one after the other: where the last of them reads the row
-//! once more to store its result, it asks for the next one, which the caches' own prefetching would begin anew.
+//! The same holds for rows that the stages of a kernel walk one after the other: the last of them that reads the row
+//! once more asks for the next one, which the caches' own prefetching would begin anew.
 
 use super::args::{PtrArg, Tile};
 use super::build::Assembly;
 use super::builder::Section;
 use super::{Form, Mode, StagePlan};
 use fornax_ir::dtype::DType;
-use fornax_ir::kernel::{Affine, AxisId, Buf, IndexVar, Inst as Kir, Size};
+use fornax_ir::kernel::{Affine, AxisId, Buf, IndexVar, Inst as Kir, Op, Size, Stage};
 use fornax_ir::leaf::{Addr, Inst, Type};
 use smallvec::SmallVec;
 
@@ -56,8 +56,7 @@ impl StagePlan<'_> {
             {
                 found.extend(match self.mode {
                     Mode::Reduce => self.next_panel(*src, at, op.dtype, tile),
-                    Mode::Map => self.next_row(*src, at, op.dtype, tile),
-                    Mode::Along => None,
+                    Mode::Map | Mode::Along => self.next_row(*src, at, op.dtype, tile),
                 });
             }
         }
@@ -121,12 +120,17 @@ impl StagePlan<'_> {
 
     /// The next row of a load that walks rows which the kernel's stages share.
     fn next_row(&self, buf: Buf, at: &Affine, dtype: DType, tile: Tile) -> Option<Ahead> {
-        let (v, ..) =
-            self.vector.filter(|v| Some(v.0) == self.leaf_axis() && tile.lanes > 1 && !tile.part)?;
+        let along = self.mode == Mode::Along;
+        let runs = |a: AxisId| along || Some(a) == self.leaf_axis();
+        let (v, ..) = self.vector.filter(|v| runs(v.0) && tile.lanes > 1 && !tile.part)?;
         let outer = self.kernel.outer.len().checked_sub(1)? as AxisId;
         let row = at.stride(outer).as_const()?;
-        let stages = self.kernel.stages.len();
-        let last = stages > 1 && self.number + 1 == stages;
+        let reads = |s: &Stage| {
+            let loads = |op: &Op| matches!(op.inst, Kir::Load { src, .. } if src == buf);
+            s.body.iter().any(loads)
+        };
+        let (before, from) = self.kernel.stages.split_at(self.number);
+        let last = before.iter().any(reads) && !from[1..].iter().any(reads);
         let bytes = row.checked_mul(self.kernel.outer[outer as usize].extent.as_const()?)?;
         let large = bytes.checked_mul(dtype.bytes() as i64)? >= NEAR && row >= self.extent(v).as_const()?;
         let known = |t: &(IndexVar, Size)| matches!(t.0, IndexVar::Axis(_)) && t.1.as_const().is_some();
@@ -136,7 +140,8 @@ impl StagePlan<'_> {
         }
         let axis = |t: &(IndexVar, Size)| if let IndexVar::Axis(a) = t.0 { Some((a, t.1)) } else { None };
         let terms = at.terms.iter().filter_map(axis).collect();
-        let lines = (tile.width() * dtype.bytes() as i64 + LINE - 1) / LINE;
+        let round = if along { self.block } else { tile.width() };
+        let lines = (round * dtype.bytes() as i64 + LINE - 1) / LINE;
         Some(Ahead { buf, dtype, offset: at.offset.as_const()?.checked_add(row)?, terms, block: None, lines })
     }
 
@@ -249,6 +254,24 @@ mod tests {
              store f32 b1[a0*{m} + a1], %2\n  }}\n  parallel a0/1\n  schedule 0: vector a1*1\n  schedule 1: vector a1*2\n}}\n"
         );
         text.parse().unwrap_or_else(|e| panic!("{e}\n{text}"))
+    }
+
+    #[test]
+    fn the_last_stage_that_reads_a_row_asks_though_others_follow() {
+        let emitter = Clif::new(&Target::host(Cpu::Baseline).unwrap());
+        let text = "kernel \"variance\" {\n  buffer b0: read f32\n  buffer b1: write f32\n  local l0: f32[1]\n  local l1: f32[1]\n  \
+                    outer a0: parallel 1024\n  stage {\n    axis a1: reduce 512\n    %0 = load f32 b0[a0*512 + a1]\n    \
+                    %1 = accumulate f32 sum interleaved %0\n    store f32 l0[0], %1\n  }\n  stage {\n    axis a1: reduce 512\n    \
+                    %0 = load f32 b0[a0*512 + a1]\n    %1 = load f32 l0[0]\n    %2 = sub f32 %0, %1\n    \
+                    %3 = accumulate f32 sum interleaved %2\n    store f32 l1[0], %3\n  }\n  stage {\n    %0 = load f32 l1[0]\n    \
+                    store f32 b1[a0], %0\n  }\n  parallel a0/1\n  schedule 0: vector a1*1\n  schedule 1: vector a1*1\n  schedule 2:\n}\n";
+        let kernel: Kernel = text.parse().unwrap_or_else(|e| panic!("{e}\n{text}"));
+        let plan = |number| StagePlan { prefetches: true, ..StagePlan::new(&kernel, number, &emitter) };
+        let tile = |n| Tile { rows: 1, vecs: plan(n).vector.map_or(1, |v| v.1), lanes: 4, part: false };
+        assert!(plan(0).ahead(tile(0)).is_empty());
+        let [ahead] = &plan(1).ahead(tile(1))[..] else { panic!("one row is asked for") };
+        // Blocks of 32 elements are two lines.
+        assert_eq!((ahead.offset, ahead.lines), (512, 2));
     }
 
     #[test]

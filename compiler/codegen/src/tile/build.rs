@@ -438,6 +438,7 @@ impl Assembly<'_, '_> {
                 self.p.b.set_next(regs[v as usize], after);
             }
         }
+        self.prefetch();
         self.p.outside = Section::Finish;
         for (k, ((id, op), regs)) in accs.iter().zip(&carried).enumerate() {
             let ty = self.p.ty(op.dtype, true);

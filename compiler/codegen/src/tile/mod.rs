@@ -151,7 +151,7 @@ impl<'k> StagePlan<'k> {
         let leaf_axis = wanted.map(|v| v.0).filter(|&a| kernel.axis(number, a).kind == AxisKind::Parallel);
         let mut plan = Self::scalar(kernel, number, leaf_axis);
         plan.set_rows(rows);
-        plan.limit_frame(DType::F32.bytes() as u32, Tile::POINT);
+        plan.limit_frame(Tile::POINT);
         plan
     }
 
@@ -328,12 +328,13 @@ impl<'k> StagePlan<'k> {
     }
 
     /// Takes fewer points together if their partials would not fit in the frame.
-    fn limit_frame(&mut self, element: u32, tile: Tile) {
-        let count = self.accumulations().filter(|a| Self::needs_partials(a.1)).count() as u32;
-        if self.mode != Mode::Reduce || count == 0 {
+    fn limit_frame(&mut self, tile: Tile) {
+        let partials = self.accumulations().filter(|a| Self::needs_partials(a.1));
+        let bytes: u32 = partials.map(|a| a.1.dtype.bytes() as u32).sum();
+        if self.mode != Mode::Reduce || bytes == 0 {
             return;
         }
-        let one = (count * PARTIALS as u32 * tile.lanes * element.max(8)).max(1);
+        let one = PARTIALS as u32 * tile.lanes * bytes;
         if let Some(v) = &mut self.vector {
             v.1 = v.1.clamp(1, (FRAME_LIMIT / one).max(1));
         }

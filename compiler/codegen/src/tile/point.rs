@@ -238,6 +238,11 @@ impl<'p, 'k> Points<'p, 'k> {
                 Inst::Fma(self.value(*a, r, p, wide), self.value(*b, r, p, wide), self.value(*c, r, p, wide))
             }
             Kir::Scale(a, n) => Inst::Scale(self.value(*a, r, p, wide), self.value(*n, r, p, wide)),
+            Kir::Cast(a) if wide && self.plan.counts(op) => {
+                let Kir::Axis(a) = self.plan.stage.body[*a as usize].inst else { return 0 };
+                let index = Affine::new(Size::ZERO, [(IndexVar::Axis(a), Size::ONE)]);
+                Inst::Ramp(self.index(&index, r, p, section))
+            }
             Kir::Cast(a) => Inst::Cast(self.value(*a, r, p, wide)),
             Kir::Bitcast(a) => Inst::Bitcast(self.value(*a, r, p, wide)),
             Kir::Accumulate { .. } => return self.results[&(id, r, p)],

@@ -46,7 +46,7 @@ impl StagePlan<'_> {
         if along {
             self.rows = None;
         }
-        self.limit_frame(width, Tile { lanes, ..Tile::POINT });
+        self.limit_frame(Tile { lanes, ..Tile::POINT });
         let tile = Tile { vecs: if along { vecs } else { 1 }, lanes, ..Tile::POINT };
         // Conditions that are computed point by point are scalar code, so the probe may assume all of them.
         let known = vec![None; self.conds.count()];
@@ -69,6 +69,8 @@ impl StagePlan<'_> {
             at.stride(axis) == Size::ONE && mask.is_empty() && fits
         };
         let fits = |(op, form): (&Op, &Form)| match (&op.inst, form) {
+            // Counters that are narrowed are made where that is.
+            (Inst::Axis(_), _) => true,
             (_, Form::Split) => false,
             (Inst::Load { at, mask, .. } | Inst::Store { at, mask, .. }, Form::Wide) => {
                 whole(op.dtype, at, mask)
@@ -159,6 +161,7 @@ impl StagePlan<'_> {
             };
             let unit = |at: &Affine| at.stride(axis) == Size::ONE;
             let wide = match &op.inst {
+                _ if self.counts(op) => fits(op.dtype),
                 Inst::Load { at, mask, .. } => {
                     let narrow = width == 4 && self.is_narrow(i as ValueId);
                     let by = at.stride(axis).as_const().is_some_and(|by| by != 0);
@@ -200,6 +203,7 @@ impl StagePlan<'_> {
         let mut needed: Vec<ValueId> = Vec::new();
         match &op.inst {
             Inst::Load { .. } | Inst::Axis(_) => {}
+            _ if self.counts(op) => {}
             Inst::Store { value, .. } | Inst::Accumulate { value, .. } => needed.push(*value),
             inst => inst.for_each_operand(|v| needed.push(v)),
         }
@@ -220,15 +224,16 @@ impl StagePlan<'_> {
             Inst::Binary(o, ..) => Lir::Binary(*o, arg(0), arg(1)),
             Inst::Compare(o, ..) => Lir::Compare(*o, arg(0), arg(1)),
             Inst::Select(..) => Lir::Select(arg(0), arg(1), arg(2)),
-            Inst::Cast(_) => Lir::Cast(arg(0)),
+            Inst::Cast(_) if !self.counts(op) => Lir::Cast(arg(0)),
             Inst::Bitcast(_) => Lir::Bitcast(arg(0)),
             Inst::Scale(..) => Lir::Scale(arg(0), arg(1)),
             Inst::Fma(..) => Lir::Fma(arg(0), arg(1), arg(2)),
             Inst::Accumulate { op: reduce, .. } => {
                 Lir::Binary(super::build::combiner(*reduce, op.dtype), arg(0), arg(0))
             }
-            Inst::Axis(_) => {
-                let first = LirOp { inst: Lir::Const(Scalar::i64(0)), ty: Type { lanes: 1, ..ty(op.dtype) } };
+            Inst::Axis(_) | Inst::Cast(_) => {
+                let first =
+                    LirOp { inst: Lir::Const(Scalar::i64(0)), ty: Type { lanes: 1, ..ty(DType::I64) } };
                 leaf.body.push(first);
                 Lir::Ramp(0)
             }
@@ -239,6 +244,12 @@ impl StagePlan<'_> {
         };
         leaf.body.push(LirOp { inst, ty: ty(op.dtype) });
         leaf
+    }
+
+    /// Whether a value is a counter narrowed to 32 bits, which registers count in as they are.
+    pub(super) fn counts(&self, op: &Op) -> bool {
+        let counter = |v: ValueId| matches!(self.stage.body[v as usize].inst, Inst::Axis(_));
+        op.dtype == DType::I32 && matches!(op.inst, Inst::Cast(a) if counter(a))
     }
 
     /// A load of 8- or 16-bit integers that are only ever widened to 32 bits.

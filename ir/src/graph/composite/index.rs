@@ -5,7 +5,12 @@ use super::super::builder::{Builder, Result};
 use super::super::ops::{Cumulative, Iota, Scatter, Sort, Sorted, Update};
 use crate::dim::Dim;
 use crate::dtype::DType;
-use crate::scalar::{BinaryOp, CompareOp, ReduceOp, UnaryOp};
+use crate::scalar::{BinaryOp, CompareOp, ReduceOp, Scalar, UnaryOp};
+
+/// What counts along an axis: i32, as wide as most elements, where its extent is known to be less.
+fn counter(extent: &Dim) -> DType {
+    if extent.as_const().is_some_and(|n| n < i64::from(i32::MAX)) { DType::I32 } else { DType::I64 }
+}
 
 impl Builder {
     /// `on` where the new axis' index equals the element of `indices`, else `off` (both rank 0); the new
@@ -33,6 +38,15 @@ impl Builder {
         let from_end = self.binary(BinaryOp::Add, indices, extent)?;
         let indices = self.select(negative, from_end, indices)?;
         shape[axis as usize] = depth.clone();
+        let (dtype, indices) = match counter(&depth) {
+            // Indices beyond either end hit nothing, and fit 32 bits as the ends do.
+            DType::I32 if dtype == DType::I64 => {
+                let (least, most) = (self.scalar_f64(dtype, -1.0), extent);
+                let indices = self.clip(indices, Some(least), Some(most))?;
+                (DType::I32, self.cast(indices, DType::I32)?)
+            }
+            _ => (dtype, indices),
+        };
         let count = self.add(Iota { dtype, shape: vec![depth], axis: 0 }, &[])?;
         let mut column = vec![Dim::ONE; shape.len()];
         column[axis as usize] = shape[axis as usize].clone();
@@ -54,11 +68,15 @@ impl Builder {
         }
         let mut shape = vec![Dim::ONE; self.shape(x).len()];
         shape[axis as usize] = n;
-        let count = self.add(Iota { dtype: DType::I64, shape, axis }, &[])?;
-        let (miss, pick) = if last { (-1.0, ReduceOp::Max) } else { (i64::MAX as f64, ReduceOp::Min) };
-        let miss = self.scalar_f64(DType::I64, miss);
+        // As wide as the elements that registers compare, where that counts far enough.
+        let dtype = counter(&shape[axis as usize]);
+        let count = self.add(Iota { dtype, shape, axis }, &[])?;
+        let (miss, pick) = if last { (-1, ReduceOp::Max) } else { (i64::from(i32::MAX), ReduceOp::Min) };
+        let miss = if dtype == DType::I64 && !last { i64::MAX } else { miss };
+        let miss = self.scalar(Scalar::from_i64(dtype, miss));
         let places = self.select(hit, count, miss)?;
-        self.reduce_keep(pick, places, &[axis])
+        let place = self.reduce_keep(pick, places, &[axis])?;
+        self.cast(place, DType::I64)
     }
 
     /// Running sums along an axis: element `i` sums the elements up to `i` (from `i` on with `reverse`), itself left

@@ -170,16 +170,19 @@ impl Emission<'_> {
     }
 
     fn ramp(&mut self, v: ValueId, a: ValueId, ty: Type) {
-        if self.class(v) != Class::Wide || ty.dtype != DType::I64 {
+        if self.class(v) != Class::Wide || !matches!(ty.dtype, DType::I32 | DType::I64) {
             return self.asm.refuse("no ramp of that width");
         }
         let to = self.result(v, true);
         let word = self.word(a);
         let form = self.form(Class::Wide);
-        self.asm.vec((codes::SPLAT8, form), to, None, Source::Mem(word), None, None);
-        let steps = (0..i64::from(ty.lanes)).flat_map(i64::to_le_bytes).collect();
+        let narrow = ty.dtype == DType::I32;
+        let (splat, add) = if narrow { (codes::SPLAT4, codes::PADDD) } else { (codes::SPLAT8, codes::PADDQ) };
+        self.asm.vec((splat, form), to, None, Source::Mem(word), None, None);
+        let bytes = |l: i64| l.to_le_bytes().into_iter().take(ty.dtype.bytes());
+        let steps = (0..i64::from(ty.lanes)).flat_map(bytes).collect();
         let steps = Mem::Pool(self.asm.constant(steps));
-        self.asm.vec((codes::PADDQ, form), to, Some(to), Source::Mem(steps), None, None);
+        self.asm.vec((add, form), to, Some(to), Source::Mem(steps), None, None);
     }
 
     /// Through the block: one lane after the other, then all of them.
