@@ -206,7 +206,7 @@ fn stage(kernel: &Kernel, index: usize, machine: Machine) -> StageSchedule {
         };
         let columns = |v: AxisId| {
             let across = extent(v) / machine.lanes();
-            let most = if others(v) > 1 { across } else { (across / 2).max(2).min(across) };
+            let most = if others(v) > 1 { across } else { (across / 4).max(2).min(across) };
             most.clamp(1, COLUMNS[usize::from(machine.registers < 32)]) as u32
         };
         let v = vector.filter(|v| v.1.smooth).map(|v| (v.0, columns(v.0))).or(inner.map(|v| (v, 1)));

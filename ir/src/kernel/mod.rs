@@ -272,7 +272,8 @@ pub struct Kernel {
     /// For people; no part of equality or hash.
     pub name: String,
     /// Buffer arguments. Two of them never overlap, except where a `Write` buffer is given the very
-    /// address of a `Read` one: then each point loads from it only what it stores itself, or earlier.
+    /// address of a `Read` one: then each point loads from it only what it stores itself, or earlier, and no stage
+    /// accumulates, since points of such may be computed twice.
     pub buffers: Vec<BufferDecl>,
     /// Number of scalar arguments, all i64.
     pub scalars: u32,

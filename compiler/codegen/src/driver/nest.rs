@@ -7,7 +7,8 @@ use crate::tile::{Built, CondId, IntArg, Mode, Split, StagePlan, Tile};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{BlockArg, InstBuilder, Value, types};
 use cranelift_frontend::FunctionBuilder;
-use fornax_ir::kernel::AxisId;
+use fornax_ir::kernel::analysis::stores;
+use fornax_ir::kernel::{AxisId, Inst};
 use rustc_hash::FxHashMap;
 
 /// Emits all points of a stage's own axes (and of the outer ones, in a kernel of one stage).
@@ -62,6 +63,24 @@ struct Borders {
     inside: Option<Value>,
     /// Those conditions.
     interior: Vec<CondId>,
+    /// The point from which on every condition is as it is here.
+    since: Value,
+}
+
+/// A tile to try.
+#[derive(Clone, Copy)]
+struct Choice {
+    tile: Tile,
+    /// Points that it takes along the axis.
+    points: i64,
+    /// It ends where its conditions do, and begins before the present point: some points are computed again.
+    back: bool,
+}
+
+impl Choice {
+    fn of(tile: Tile, points: i64) -> Self {
+        Choice { tile, points, back: false }
+    }
 }
 
 impl Nest<'_, '_> {
@@ -81,15 +100,20 @@ impl Nest<'_, '_> {
         b.ins().brif(more, inside, &[], done, &[]);
         b.switch_to_block(inside);
         self.pos.axes[axis as usize] = Some(at);
-        let tiled = runs || choices.len() > 1 || choices[0].1 > 1;
-        let borders = if tiled { self.borders(b, axis, at, end) } else { Borders::none(end) };
+        let tiled = runs || choices.len() > 1 || choices[0].points > 1;
+        let borders = if tiled { self.borders(b, axis, (start, at, end)) } else { Borders::none(start, end) };
         let before = self.tile;
-        for (i, &(tile, points)) in choices.iter().enumerate() {
+        for (i, &Choice { tile, points, back }) in choices.iter().enumerate() {
             let last = i + 1 == choices.len();
             let room = b.ins().isub(borders.next, at);
             let after = (!last).then(|| {
                 let (take, other) = (b.create_block(), b.create_block());
-                let fits = b.ins().icmp_imm_s(IntCC::SignedGreaterThanOrEqual, room, points);
+                let fits = if back {
+                    let from = b.ins().iadd_imm_s(borders.next, -points);
+                    b.ins().icmp(IntCC::SignedGreaterThanOrEqual, from, borders.since)
+                } else {
+                    b.ins().icmp_imm_s(IntCC::SignedGreaterThanOrEqual, room, points)
+                };
                 let fits = match borders.inside {
                     Some(inside) if points > 1 => b.ins().band(fits, inside),
                     _ => fits,
@@ -103,7 +127,12 @@ impl Nest<'_, '_> {
             if points > 1 {
                 borders.interior.iter().for_each(|&c| self.known[c] = Some(true));
             }
-            let advance = if tile.part && !before.part {
+            if back {
+                self.pos.axes[axis as usize] = Some(b.ins().iadd_imm_s(borders.next, -points));
+            }
+            let advance = if back {
+                room
+            } else if tile.part && !before.part {
                 self.left = Some(room);
                 self.trips.insert(axis, b.ins().iconst(types::I64, 1));
                 room
@@ -116,6 +145,7 @@ impl Nest<'_, '_> {
             };
             self.level(b, depth + 1)?;
             self.known = was;
+            self.pos.axes[axis as usize] = Some(at);
             let next = b.ins().iadd(at, advance);
             b.ins().jump(head, &[BlockArg::Value(next)]);
             if let Some(other) = after {
@@ -181,7 +211,7 @@ impl Nest<'_, '_> {
 
     /// Tiles to try along an axis, widest first, with their numbers of points. The last one
     /// always fits.
-    fn choices(&self, axis: AxisId) -> Vec<(Tile, i64)> {
+    fn choices(&self, axis: AxisId) -> Vec<Choice> {
         let tile = self.tile;
         let extent = self.plan.extent(axis).as_const();
         let conds = (0..self.plan.conds.count())
@@ -198,7 +228,7 @@ impl Nest<'_, '_> {
                 None => sizes.push(1),
             }
             sizes.retain(|&s| s > 0 && known.is_none_or(|n| i64::from(s) <= n));
-            choices.extend(sizes.into_iter().map(|rows| (Tile { rows, ..tile }, i64::from(rows))));
+            choices.extend(sizes.into_iter().map(|rows| Choice::of(Tile { rows, ..tile }, i64::from(rows))));
         } else if let Some((_, vecs, lanes)) =
             self.plan.vector.filter(|v| v.0 == axis && self.plan.mode != Mode::Along)
         {
@@ -213,24 +243,38 @@ impl Nest<'_, '_> {
             sizes.dedup();
             sizes.retain(|&s| s > 0 && known.is_none_or(|n| i64::from(s * lanes) <= n));
             let wide = |vecs| Tile { vecs, lanes, ..tile };
-            choices.extend(sizes.into_iter().map(|vecs| (wide(vecs), i64::from(vecs * lanes))));
+            choices.extend(sizes.into_iter().map(|vecs| Choice::of(wide(vecs), i64::from(vecs * lanes))));
             if !self.plan.partial && known.is_none_or(|n| n % i64::from(lanes) != 0) {
-                choices.push((tile, 1));
+                if extent.is_none_or(|n| n >= i64::from(lanes)) && self.repeatable() {
+                    choices.push(Choice { back: true, ..Choice::of(wide(1), i64::from(lanes)) });
+                }
+                choices.push(Choice::of(tile, 1));
             }
         }
         if choices.is_empty() {
-            choices.push((tile, 1));
+            choices.push(Choice::of(tile, 1));
         }
         choices
     }
 
+    /// Whether points may be computed twice: nothing that they read is stored by others of the stage.
+    fn repeatable(&self) -> bool {
+        let (kernel, number) = (self.plan.kernel, self.plan.number);
+        let own = |op: &fornax_ir::kernel::Op| match op.inst {
+            Inst::Load { src, .. } => stores(kernel, number, src),
+            Inst::Raise { .. } => true,
+            _ => false,
+        };
+        self.plan.mode == Mode::Reduce && !self.plan.stage.body.iter().any(own)
+    }
+
     /// Whole tiles along the vector axis, and one for what is left over.
-    fn parts(&self, known: Option<i64>, (vecs, lanes): (u32, u32)) -> Vec<(Tile, i64)> {
+    fn parts(&self, known: Option<i64>, (vecs, lanes): (u32, u32)) -> Vec<Choice> {
         let width = i64::from(vecs * lanes);
-        let whole = |vecs| (Tile { vecs, lanes, ..self.tile }, i64::from(vecs * lanes));
+        let whole = |vecs| Choice::of(Tile { vecs, lanes, ..self.tile }, i64::from(vecs * lanes));
         let part = |left: i64| {
             let vecs = left.unsigned_abs().div_ceil(u64::from(lanes)) as u32;
-            (Tile { vecs, lanes, part: true, ..self.tile }, left)
+            Choice::of(Tile { vecs, lanes, part: true, ..self.tile }, left)
         };
         let Some(n) = known else { return vec![whole(vecs), part(width)] };
         let mut choices = Vec::new();
@@ -245,8 +289,13 @@ impl Nest<'_, '_> {
         choices
     }
 
-    fn borders(&mut self, b: &mut FunctionBuilder<'_>, axis: AxisId, at: Value, end: Value) -> Borders {
-        let mut borders = Borders::none(end);
+    fn borders(
+        &mut self,
+        b: &mut FunctionBuilder<'_>,
+        axis: AxisId,
+        (start, at, end): (Value, Value, Value),
+    ) -> Borders {
+        let mut borders = Borders::none(start, end);
         for c in 0..self.plan.conds.count() {
             let split = self.plan.split(c, axis);
             if self.known[c].is_some() || split == Split::No {
@@ -263,6 +312,11 @@ impl Nest<'_, '_> {
             let change = b.ins().select(after, to_hi, lo);
             let change = b.ins().select(some, change, end);
             borders.next = b.ins().smin(borders.next, change);
+            // The last change: hi if that is behind, else lo if that is, else the start.
+            let from_lo = b.ins().select(after, lo, start);
+            let from = b.ins().select(before, from_lo, hi);
+            let from = b.ins().select(some, from, start);
+            borders.since = b.ins().smax(borders.since, from);
             if split == Split::Interior {
                 let within = b.ins().band(after, before);
                 borders.inside = Some(match borders.inside {
@@ -380,7 +434,7 @@ impl Nest<'_, '_> {
 }
 
 impl Borders {
-    fn none(end: Value) -> Self {
-        Borders { next: end, inside: None, interior: Vec::new() }
+    fn none(start: Value, end: Value) -> Self {
+        Borders { next: end, inside: None, interior: Vec::new(), since: start }
     }
 }

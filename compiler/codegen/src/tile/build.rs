@@ -90,6 +90,8 @@ impl StagePlan<'_> {
             clamps: Vec::new(),
             live: Vec::new(),
             frame: 0,
+            partials: 0,
+            identities: Vec::new(),
             rest_steps: Vec::new(),
         };
         leaf.assemble();
@@ -112,6 +114,11 @@ pub(super) struct Assembly<'p, 'k> {
     clamps: Vec<(AxisId, Vec<CondId>)>,
     live: Vec<CondId>,
     frame: i64,
+    /// Bytes between partials of one number and the next: those of all points stand side by side, so that one round's
+    /// do not fall into the same few sets of a cache.
+    partials: i64,
+    /// Where a point's first partial stands, and what it starts from.
+    identities: Vec<(i64, Ref, Type)>,
     /// Frame pointers and the bytes each round of the loop over the rest advances them.
     rest_steps: Vec<(PtrId, i64)>,
 }
@@ -248,6 +255,7 @@ impl Assembly<'_, '_> {
                 self.p.columns(*id, p).for_each(|p| self.start(*id, op, r, p));
             }
         }
+        self.clear_partials();
         for (r, p) in self.points() {
             for (id, op) in self.p.plan.stage.body.iter().enumerate() {
                 let (id, info) = (id as ValueId, &self.p.plan.info);
@@ -283,17 +291,25 @@ impl Assembly<'_, '_> {
         let identity = self.p.b.push(Section::Init, Inst::Const(Scalar::identity(reduce, op.dtype)), ty);
         if StagePlan::needs_partials(op) {
             let bytes = ty.lanes as i64 * op.dtype.bytes() as i64;
-            let place = self.frame;
-            self.frame += bytes * PARTIALS;
-            for p in 0..PARTIALS {
-                let addr = self.frame_addr(op.dtype, place + p * bytes, None);
-                self.p.b.push(Section::Init, Inst::Store(addr, identity), ty);
-            }
+            let place = self.partials;
+            self.partials += bytes;
+            self.identities.push((place, identity, ty));
             self.p.results.insert((id, r, p), place as Ref);
         } else {
             let carried = self.p.b.carry(ty, identity);
             self.p.results.insert((id, r, p), carried);
         }
+    }
+
+    /// All partials at their identities.
+    fn clear_partials(&mut self) {
+        for (place, identity, ty) in std::mem::take(&mut self.identities) {
+            for p in 0..PARTIALS {
+                let addr = self.frame_addr(ty.dtype, place + p * self.partials, None);
+                self.p.b.push(Section::Init, Inst::Store(addr, identity), ty);
+            }
+        }
+        self.frame = self.partials * PARTIALS;
     }
 
     /// One element joins an accumulation.
@@ -307,7 +323,7 @@ impl Assembly<'_, '_> {
         let open = self.p.open_conds(mask, true);
         let place = self.p.results[&(id, r, p)];
         if StagePlan::needs_partials(op) {
-            let addr = self.partial_addr(op.dtype, place, ty);
+            let addr = self.partial_addr(op.dtype, place);
             let before = self.p.b.push(Section::Body, Inst::Load(addr), ty);
             let after = self.combine_element(op, before, r, p, wide);
             let after = self.where_open(&open, (after, before), (r, p), ty);
@@ -356,7 +372,7 @@ impl Assembly<'_, '_> {
     }
 
     /// The address of the partial that the present point joins.
-    fn partial_addr(&mut self, dtype: DType, place: Ref, ty: Type) -> Addr {
+    fn partial_addr(&mut self, dtype: DType, place: Ref) -> Addr {
         let body = Section::Body;
         let plan = self.p.plan;
         let int = self.p.b.int(IntArg::Point);
@@ -379,7 +395,7 @@ impl Assembly<'_, '_> {
         }
         let low = self.p.size(Size::Const(PARTIALS - 1), 1, body);
         let partial = self.p.b.push(body, Inst::Binary(BinaryOp::And, point, low), I64);
-        let bytes = self.p.size(Size::Const(i64::from(ty.lanes) * dtype.bytes() as i64), 1, body);
+        let bytes = self.p.size(Size::Const(self.partials), 1, body);
         let offset = self.p.b.push(body, Inst::Binary(BinaryOp::Mul, partial, bytes), I64);
         self.frame_addr(dtype, i64::from(place), Some(offset))
     }
@@ -391,7 +407,7 @@ impl Assembly<'_, '_> {
         }
         let ty = self.p.ty(op.dtype, self.p.is_wide(id));
         let place = i64::from(self.p.results[&(id, r, p)]);
-        let bytes = i64::from(ty.lanes) * op.dtype.bytes() as i64;
+        let bytes = self.partials;
         let ptr = self.p.b.ptr(&PtrArg::Frame, op.dtype);
         let load = |s: &mut Self, p: i64| {
             let addr = Addr { ptr, disp: place + p * bytes, int: None, value: None };
