@@ -209,7 +209,7 @@ fn build(case: &Case) -> (Graph, Vec<Tensor>, [usize; 2]) {
     let shape = |extents: &[usize]| extents.iter().map(|&n| Dim::constant(n as i64)).collect::<Vec<_>>();
     for (k, extents) in case.floats.iter().enumerate() {
         values.push(b.input(&format!("x{k}"), TensorType::new(DType::F32, shape(extents))));
-        inputs.push(Tensor::from_vec(elements(extents), *extents).expect("as many as extents say"));
+        inputs.push(Tensor::from_vec(elements(extents), extents).expect("as many as extents say"));
         read += 4 * extents.iter().product::<usize>();
     }
     if let Some((extents, limit)) = case.indices {
