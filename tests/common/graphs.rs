@@ -60,6 +60,8 @@ pub fn check_nodes(graph: &Graph, args: &[Literal], strict: bool) -> Result<Chec
     let sizes = bind(graph, &shapes).map_err(|e| e.to_string())?;
     let graph = canonical(graph, strict);
     let mut checked = differential::check(&graph, args, strict)?;
+    // The spellings that the search would take last.
+    differential::check_chaos(&graph, args, strict, 1)?;
     check_regions(&graph, &sizes, strict, &mut checked)?;
     Ok(checked)
 }

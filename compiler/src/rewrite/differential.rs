@@ -6,7 +6,7 @@
 use super::saturate::{Fuel, Saturated, allowed, saturate};
 use super::select::Candidates;
 use fornax_ir::DType;
-use fornax_ir::graph::interp::{Bindings, bind, run_all};
+use fornax_ir::graph::interp::{Bindings, bind, run, run_all};
 use fornax_ir::graph::ops::{EvalCx, OpClass};
 use fornax_ir::graph::{Graph, Op, TensorType};
 use fornax_ir::literal::Literal;
@@ -115,6 +115,30 @@ pub(super) fn check_classes(
         }
     }
     Ok(checked)
+}
+
+/// Runs a graph in other spellings than the search would choose ([`Candidates::chaos`]), and compares its outputs; how
+/// many of its nodes were not in the graph as it was written.
+///
+/// # Errors
+/// The seed whose spellings give something else, in words; or that the graph cannot be evaluated.
+pub fn check_chaos(graph: &Graph, args: &[Literal], strict: bool, seeds: u64) -> Result<usize, String> {
+    let saturated = saturate(graph, Fuel::default(), &allowed(strict))?;
+    let candidates = Candidates::new(&saturated, graph);
+    let want = run(graph, args).map_err(|e| e.to_string())?.outputs;
+    let mut other = 0;
+    for seed in 0..seeds {
+        let chosen = candidates.chaos(graph, seed).ok_or("an output is not computed by the e-graph")?.graph;
+        let got = run(&chosen, args).map_err(|e| format!("seed {seed}: {e}"))?.outputs;
+        let ops: Vec<&Op> = graph.nodes.iter().map(|n| &n.op).collect();
+        other += chosen.nodes.iter().filter(|n| !ops.contains(&&n.op)).count();
+        for (k, (want, got)) in want.iter().zip(&got).enumerate() {
+            if let Some(difference) = difference(want, got) {
+                return Err(format!("seed {seed}, output {k}: {difference}, in\n{chosen}"));
+            }
+        }
+    }
+    Ok(other)
 }
 
 /// Control flow is evaluated as a whole, with the graph.

@@ -229,6 +229,24 @@ mod tests {
     }
 
     #[test]
+    fn chaos_takes_spellings_that_the_search_would_not() {
+        let graph = parse(
+            "graph \"g\" {\n  c0: f32[] \"\" = splat 0.5\n  %0: f32[2, 3] = input \"x\"\n  %1: f32[3, 2] = input \"w\"\n  \
+             %2: f32[] = const c0\n  %3: f32[2, 3] = broadcast %2 shape [2, 3] axes []\n  %4: f32[2, 3] = mul %0, %3\n  \
+             %5: f32[2, 2] = dot %4, %1 batch [] contract [1:0]\n  output \"y\" %5\n}\n",
+        )
+        .unwrap();
+        let numbers = |n: usize| (0..n).map(|k| k as f32 - 2.0).collect::<Vec<_>>();
+        let args = [
+            Literal::from_vec(&[2, 3], numbers(6)).unwrap(),
+            Literal::from_vec(&[3, 2], numbers(6)).unwrap(),
+        ];
+        let other = differential::check_chaos(&graph, &args, false, 1).unwrap();
+        assert!(other > 0, "the factor stayed where it was");
+        assert_eq!(differential::check_chaos(&graph, &args, true, 1), Ok(0));
+    }
+
+    #[test]
     fn a_pattern_finds_every_match_of_a_class_of_200_nodes() {
         let mut text = String::from("graph \"g\" {\n  %0: f32[3] = input \"x\"\n");
         for k in 0..200 {

@@ -12,10 +12,11 @@ use egg::Id;
 use fornax_ir::graph::{
     Const, ConstId, Graph, Input, LocId, Node as GraphNode, Op, Output, TensorType, ValueId,
 };
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 /// Weight of a spelling that is to be replaced.
@@ -162,15 +163,8 @@ impl<'s> Candidates<'s> {
         known.then_some((class, node))
     }
 
-    /// Settles every class that can be, and tells which candidate it takes.
-    fn settle(&self, wanted: &FxHashSet<(usize, Node)>) -> Vec<Option<usize>> {
-        let replaced: FxHashSet<usize> = wanted.iter().map(|w| w.0).collect();
-        let weight = |c: &Candidate| {
-            if !replaced.contains(&c.class) {
-                return c.weight;
-            }
-            if wanted.contains(&(c.class, c.node.clone())) { WANTED } else { REPLACED }
-        };
+    /// Settles every class that can be, by the weights of candidates, and tells which one it takes.
+    fn settle(&self, weight: &dyn Fn(usize, &Candidate) -> u64) -> Vec<Option<usize>> {
         let mut users: Vec<Vec<usize>> = vec![vec![]; self.classes.len()];
         let mut missing: Vec<usize> = vec![0; self.candidates.len()];
         let mut queue = BinaryHeap::new();
@@ -181,7 +175,7 @@ impl<'s> Candidates<'s> {
             missing[k] = operands.len();
             operands.iter().for_each(|&o| users[o].push(k));
             if operands.is_empty() {
-                queue.push(Reverse((weight(c), k)));
+                queue.push(Reverse((weight(k, c), k)));
             }
         }
         let mut chosen: Vec<Option<usize>> = vec![None; self.classes.len()];
@@ -198,7 +192,7 @@ impl<'s> Candidates<'s> {
                 let candidate = &self.candidates[user];
                 if missing[user] == 0 && chosen[candidate.class].is_none() {
                     let operands = candidate.operands.iter().map(|&o| cost[o]).max().unwrap_or(0);
-                    queue.push(Reverse((operands + weight(candidate), user)));
+                    queue.push(Reverse((operands + weight(user, candidate), user)));
                 }
             }
         }
@@ -208,7 +202,30 @@ impl<'s> Candidates<'s> {
     /// The graph in which each wanted spelling replaces the others of its class, as far as that makes no cycle.
     /// `None` if an output cannot be computed, which would be a fault of the e-graph.
     pub fn select(&self, graph: &Graph, wanted: &FxHashSet<(usize, Node)>) -> Option<Selection> {
-        let chosen = self.settle(wanted);
+        let replaced: FxHashSet<usize> = wanted.iter().map(|w| w.0).collect();
+        let weight = |_: usize, c: &Candidate| {
+            if !replaced.contains(&c.class) {
+                return c.weight;
+            }
+            if wanted.contains(&(c.class, c.node.clone())) { WANTED } else { REPLACED }
+        };
+        self.extract(graph, &self.settle(&weight))
+    }
+
+    /// A graph of other spellings than the search would take: for seed 0 none that was written, where there is another
+    /// one; for others whichever. It must compute the same, however slowly, or some rule is wrong.
+    pub fn chaos(&self, graph: &Graph, seed: u64) -> Option<Selection> {
+        let any = |k: usize| FxBuildHasher.hash_one((seed, k)) % WRITTEN + 1;
+        let weight = |k: usize, c: &Candidate| match seed {
+            0 if c.weight == UNWANTED => any(k),
+            0 => REPLACED,
+            _ => any(k),
+        };
+        self.extract(graph, &self.settle(&weight))
+    }
+
+    /// The graph of chosen candidates.
+    fn extract(&self, graph: &Graph, chosen: &[Option<usize>]) -> Option<Selection> {
         let space = &self.saturated.space;
         let mut build = Build {
             out: Graph {
@@ -233,7 +250,7 @@ impl<'s> Candidates<'s> {
         }
         for o in &graph.outputs {
             let class = self.number[&computed(space, self.saturated.class(o.value))];
-            let value = build.cone(self, &chosen, class)?;
+            let value = build.cone(self, chosen, class)?;
             build.out.outputs.push(Output { name: o.name.clone(), value });
         }
         let mut inlinable = vec![false; build.out.nodes.len()];

@@ -37,12 +37,14 @@ fn close(a: &Literal, b: &Literal) -> bool {
         })
 }
 
-/// Compares every node of the graph's e-graph with its class.
+/// Compares every node of the graph's e-graph with its class, and the graphs of spellings that nobody would choose.
 pub fn on_e_nodes(name: &str, g: &Graph, args: &[Literal]) {
     for strict in [false, true] {
         let options = CanonicalizeOptions { strict, ..Default::default() };
         let canonical = canonicalize(renumber(g), &options).unwrap_or_else(|e| panic!("{name}: {e}"));
         differential::check(&canonical, args, strict).unwrap_or_else(|e| panic!("{name}, e-graph: {e}"));
+        differential::check_chaos(&canonical, args, strict, 4)
+            .unwrap_or_else(|e| panic!("{name}, chaos: {e}"));
     }
 }
 
