@@ -21,6 +21,8 @@ pub const ATTENTION: &str = "attention";
 /// Elements summed by the first product and columns of the second, together, at most: strips have tens of rows, and
 /// a kernel for each stage reads or writes each element between the products six times.
 const MAX_WIDTH: i64 = 512;
+/// Stands for a width known only at run time: that of a head.
+const TYPICAL: i64 = 128;
 /// Strips of one row that there should be at least.
 const MIN_SINGLE: i64 = 8;
 
@@ -103,7 +105,7 @@ impl<'g> Kernels<'g> {
         let [left, right] = self.graph.node(product).inputs[..] else { return None };
         let right = self.graph.ty(right);
         let [column] = of_columns.free(1, right.rank())[..] else { return None };
-        let column = right.shape[column].as_const()?;
+        let column = right.shape[column].as_const().unwrap_or(TYPICAL);
         if storage(self.graph, left) != group.root {
             return None;
         }
@@ -111,8 +113,8 @@ impl<'g> Kernels<'g> {
             let first = *self.maker.get(&v)?;
             let (product, scores) = self.product(first)?;
             let [(summed, _)] = scores.contract[..] else { return None };
-            let summed =
-                self.graph.ty(self.graph.node(product).inputs[0]).shape[summed as usize].as_const()?;
+            let summed = &self.graph.ty(self.graph.node(product).inputs[0]).shape[summed as usize];
+            let summed = summed.as_const().unwrap_or(TYPICAL);
             let once = self.only_user(v) == Some(rows) && first != last;
             (once && summed.saturating_add(column) <= MAX_WIDTH).then_some(first)
         };
