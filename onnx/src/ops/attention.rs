@@ -47,7 +47,7 @@ pub(super) fn attention(cx: &mut NodeCx<'_, '_>) -> Out {
     let right = cx.permute(right, &[0, 1, 3, 2])?;
     let scores = product(cx, left, right)?;
     let cap = f64::from(cx.float_or("softcap", 0.0)?);
-    let capped = if cap == 0.0 {
+    let capped = if cap <= 0.0 {
         scores
     } else {
         let inner = cx.scale(scores, 1.0 / cap)?;
