@@ -31,6 +31,9 @@ fn all() -> Vec<Op> {
         ReduceWindow { op: ReduceOp::Sum, window: vec![], strides: vec![], pads: vec![], dilations: vec![] }
             .into(),
         Gather { axes: vec![0] }.into(),
+        Cumulative { op: ReduceOp::Sum, axis: 0, exclusive: false, reverse: false }.into(),
+        Scatter { update: Update::Add, axes: vec![0], each: false }.into(),
+        Sort { of: Sorted::Values, axis: 0, descending: false, count: Dim::ONE }.into(),
         Cond { then: RegionId(0), otherwise: RegionId(0) }.into(),
         While { cond: RegionId(0), body: RegionId(0), carried: 1 }.into(),
         Scan { body: RegionId(0), carried: 1, xs: 0, length: Dim::ONE, reverse: false }.into(),
@@ -58,7 +61,7 @@ fn rules_that_are_due() {
             o => o.name().to_string(),
         })
         .collect();
-    let want = "reshape permute broadcast slice pad concat select cast dot conv reduce_window gather cond scan proj \
+    let want = "reshape permute broadcast slice pad concat select cast dot conv reduce_window gather cumulative scatter sort cond scan proj \
                 neg abs exp log sqrt sin cos tanh erf atan add sub mul div rem pow min max";
     let mut want: Vec<String> = want.split_whitespace().map(String::from).collect();
     want.extend(["sum", "prod", "max", "min"].map(|r| format!("reduce {r}")));

@@ -73,6 +73,9 @@ pub(in super::super) fn everything() -> Graph {
         b.dims(vec![Dim::symbol("n").floor_div(&Dim::constant(2)), Dim::symbol("odd name")], false).unwrap();
     let one = b.dims(vec![Dim::symbol("n")], true).unwrap();
     let regions = regions(&mut b, x);
+    let running = b.cumsum(s, 1, true, true).unwrap();
+    let (sorted, places) = b.sort(s, 1, true, Dim::ONE).unwrap();
+    let added = b.scatter_elements(Update::Add, 1, s, sorted, places).unwrap();
     let list = [
         Literal::from_vec(&[3], vec![0.1f32, -0.0, f32::NEG_INFINITY]).unwrap(),
         Literal::from_vec(&[2], vec![u64::MAX, 1]).unwrap(),
@@ -88,7 +91,7 @@ pub(in super::super) fn everything() -> Graph {
         b.output(&format!("k{k}"), v);
     }
     regions.iter().enumerate().for_each(|(k, &v)| b.output(&format!("region{k}"), v));
-    let outputs = [y, pooled, d, g, padded, bits, half, less, sum, n, one];
+    let outputs = [y, pooled, d, g, padded, bits, half, less, sum, n, one, running, added];
     outputs.iter().enumerate().for_each(|(k, &v)| b.output(&format!("out{k}"), v));
     b.finish()
 }
