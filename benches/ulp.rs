@@ -54,6 +54,10 @@ fn sigmoid(x: f64) -> f64 {
 }
 
 fn gelu(x: f64) -> f64 {
+    // What its spelling gives, minus infinity times zero.
+    if x == f64::NEG_INFINITY {
+        return f64::NAN;
+    }
     let a = x.abs() * FRAC_1_SQRT_2;
     // 1 + erf of a negative argument is erfc of its magnitude: from 2 on by Laplace's continued fraction (DLMF 7.9.1).
     let tail = match x < 0.0 && a >= 2.0 {
